@@ -1,0 +1,1 @@
+"""Names, errors and small helpers that every other package may use. Imports nothing of nmt5."""

@@ -1,0 +1,26 @@
+"""Settings that must be in place before any test touches a device."""
+
+import os
+
+NUM_CPU_DEVICES = 8
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import hypothesis  # noqa: E402
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+jax.config.update("jax_num_cpu_devices", NUM_CPU_DEVICES)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Two shared cores: a slow example is not a defect, so no deadline.
+hypothesis.settings.register_profile("nmt5", deadline=None, max_examples=30)
+hypothesis.settings.load_profile("nmt5")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def eight_devices():
+    """Too few devices would make the sharding tests pass without testing anything."""
+    if jax.device_count() != NUM_CPU_DEVICES:
+        pytest.exit(f"tests need {NUM_CPU_DEVICES} CPU devices, found {jax.device_count()}", 1)
