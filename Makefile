@@ -1,9 +1,38 @@
-# Two commands matter: `make demo` and `make test`. Both set up all they need.
+# `make demo` and `make test` each set up all they need: Python 3.11, make and a package registry.
 PYTHON ?= python3.11
-UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
-RUN := $(UV) run --locked --extra demo --no-sync
+UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
+BIN := .venv/bin
 export JAX_PLATFORMS ?= cpu
 
 .PHONY: demo test test-slow bench lint clean environment
 
+demo: environment
+	@$(BIN)/python -m nmt5.cli.demo
+
+test: environment
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+test-slow: environment
+	$(BIN)/python -m pytest -q -m slow
+
+bench: environment
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+lint: environment
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright nmt5 tasks.py mixtures.py
+
 environment: .venv/.synced
+
+.venv/.synced: setup.py pyproject.toml uv.lock | $(filter .tools/%,$(UV))
+	$(UV) sync --locked --extra demo --python $(PYTHON)
+	@touch $@
+
+.tools/bin/uv:
+	$(PYTHON) -m venv .tools
+	.tools/bin/pip install --quiet uv
+
+clean:
+	rm -rf .venv .tools runs build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The `nmt5` command. The only package that knows gin and command-line flags."""

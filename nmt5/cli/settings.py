@@ -1,0 +1,126 @@
+"""gin for the commands: which settings exist, reading them, and clear words for what is wrong.
+
+Settings are plain frozen dataclasses of the library; only here do they become gin configurables.
+A run file may hold the settings of several commands: each command registers its own and passes
+over the rest of the table below, while a name in neither is an error.
+"""
+
+import argparse
+from collections.abc import Iterator
+import contextlib
+import dataclasses
+import importlib
+import inspect
+import re
+import tokenize
+from typing import Any
+
+import gin
+
+from nmt5.core.errors import ConfigError, unknown_name
+
+# Where each setting of a gin file lives. A configurable is a dataclass or a function.
+CONFIGURABLES = {
+    "VocabularyConfig": "nmt5.data.vocabulary",
+    "PrepareConfig": "nmt5.data.prepare",
+    "DataConfig": "nmt5.data.feed",
+    "model_config": "nmt5.model.config",
+    "OptimizerConfig": "nmt5.training.optimizer",
+    "MeshConfig": "nmt5.partitioning.mesh",
+    "CheckpointConfig": "nmt5.checkpoints.manager",
+    "TrainConfig": "nmt5.training.loop",
+    "EvalConfig": "nmt5.evaluation.runner",
+    "ReportConfig": "nmt5.report.page",
+}
+
+_registered: dict[str, Any] = {}
+
+
+def _configurable(name: str) -> Any:
+    if name not in _registered:
+        module = CONFIGURABLES[name]
+        target = getattr(importlib.import_module(module), name)
+        _registered[name] = gin.external_configurable(target, name=name, module=module)
+    return _registered[name]
+
+
+def _explain(error: Exception) -> str:
+    """Returns gin's complaint as one line, with the nearest names where a name is unknown."""
+    text = " ".join(str(error).split())
+    where = text[text.find(" In ") :] if " In " in text else ""
+    if match := re.search(r"No configurable matching '([^']+)'", text):
+        name = match.group(1).split("/")[-1]
+        return unknown_name("setting", name, CONFIGURABLES) + where
+    if match := re.search(r"Configurable '([^']+)' doesn't have a parameter named '([^']+)'", text):
+        owner, parameter = match.groups()
+        known = inspect.signature(_registered[owner.split(".")[-1]]).parameters
+        return unknown_name(f"parameter of {owner}", parameter, known) + where
+    return text
+
+
+def parse(args: argparse.Namespace, *names: str) -> None:
+    """Reads the command line's gin files and bindings.
+
+    Args:
+      args: parsed arguments with `gin_file` and `gin_bindings`.
+      *names: entries of `CONFIGURABLES` that the command uses.
+
+    Raises:
+      ConfigError: a missing or malformed file, an unknown name, a value gin cannot read.
+    """
+    for name in names:
+        _configurable(name)
+    others = [name for name in CONFIGURABLES if name not in _registered]
+    gin.clear_config()
+    try:
+        gin.parse_config_files_and_bindings(
+            args.gin_file, args.gin_bindings, skip_unknown=others, print_includes_and_imports=False
+        )
+    except OSError as error:
+        raise ConfigError(f"settings: {_explain(error)}") from error
+    except (ValueError, SyntaxError, tokenize.TokenError, ImportError, AttributeError) as error:
+        files = ", ".join(args.gin_file) or "the command line"
+        raise ConfigError(f"settings: {files}: {_explain(error)}") from error
+
+
+@contextlib.contextmanager
+def scope(args: argparse.Namespace) -> Iterator[None]:
+    """Settings built inside belong to the command line's `--gin_scope`.
+
+    Raises:
+      ConfigError: no setting of that scope was read, which is nearly always a slip.
+    """
+    known = {key[0].split("/")[0] for key in gin.config._CONFIG if key[0]}
+    if args.gin_scope and args.gin_scope not in known:
+        raise ConfigError("settings: " + unknown_name("scope", args.gin_scope, known))
+    with gin.config_scope(args.gin_scope or None):
+        yield
+
+
+def build(name: str, **values: Any) -> Any:
+    """Makes one setting object from what gin read; `values` given here win.
+
+    Raises:
+      ConfigError: a required value is missing, of a wrong type, or refused by the object itself.
+    """
+    try:
+        return _configurable(name)(**values)
+    except TypeError as error:
+        text = str(error)
+        if missing := re.findall(r"'(\w+)'", text) if "missing" in text else []:
+            asked = ", ".join(f"{name}.{field}" for field in missing)
+            raise ConfigError(
+                f"settings: {asked} must be set, in a gin file or as --gin.{name}.{missing[0]}=..."
+            ) from error
+        if match := re.search(r"unexpected keyword argument '(\w+)'", text):
+            target = _configurable(name)
+            known = inspect.signature(target).parameters
+            raise ConfigError(
+                "settings: " + unknown_name(f"parameter of {name}", match.group(1), known)
+            ) from error
+        raise ConfigError(f"settings: {name}: {' '.join(text.split())}") from error
+
+
+def values(config: Any) -> dict[str, Any]:
+    """Returns the fields of a setting object, for files that record what was run."""
+    return dataclasses.asdict(config)
