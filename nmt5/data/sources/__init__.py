@@ -1,0 +1,1 @@
+"""Where text comes from. A source streams, names the place of every fault, counts what it drops."""

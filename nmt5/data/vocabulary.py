@@ -1,0 +1,165 @@
+"""A SentencePiece vocabulary on disk: a model file, and beside it what it was made of.
+
+The directory holds `sentencepiece.model` and `vocabulary.json`. Ids are laid out as in mT5: padding
+0, end of sequence 1, unknown 2, the 256 bytes from 3, ordinary pieces, language codes if asked for,
+and the sentinels on top, so that sentinel k is `size - 1 - k`.
+"""
+
+from collections.abc import Iterable, Sequence
+import dataclasses
+import functools
+import os
+from typing import Any
+
+from etils import epath
+
+from nmt5.core.errors import VocabularyError
+from nmt5.core.files import read_json, sha256, storage_faults
+from nmt5.data.mixture import TokenIds
+
+FORMAT = 1
+MODEL_FILE = "sentencepiece.model"
+DESCRIPTION_FILE = "vocabulary.json"
+PAD_ID, EOS_ID, UNK_ID = 0, 1, 2
+FIRST_BYTE_ID = 3
+# With the word-start mark: at the start of a word a sentinel or code is one id, no space piece.
+SENTINEL = "\u2581<extra_id_{}>"
+LANGUAGE_CODE = "\u2581<2{}>"
+
+_TRAIN = "train one with `nmt5 vocabulary`"
+
+
+@dataclasses.dataclass(frozen=True)
+class Vocabulary:
+    """Text to token ids and back. Equal if the model file's content is; pickled by its path.
+
+    Attributes:
+      model_path: the SentencePiece model file.
+      fingerprint: SHA-256 of that file.
+    """
+
+    model_path: str = dataclasses.field(compare=False)
+    fingerprint: str
+
+    @classmethod
+    def load(cls, path: os.PathLike | str) -> "Vocabulary":
+        """Opens a vocabulary.
+
+        Args:
+          path: a directory written by `nmt5.data.vocabulary_training`, or a bare `.model` file.
+
+        Raises:
+          VocabularyError: missing, not a SentencePiece model, of another id layout, or a model
+            that differs from what `vocabulary.json` beside it describes.
+        """
+        path = epath.Path(path)
+        model_path = path / MODEL_FILE if path.is_dir() else path
+        if not model_path.exists():
+            raise VocabularyError(
+                f"vocabulary: {model_path} does not exist; {_TRAIN}, or give the path of a "
+                "SentencePiece `.model` file"
+            )
+        with storage_faults("reading the vocabulary", model_path):
+            fingerprint = sha256(model_path.read_bytes())
+        if path.is_dir():
+            description = read_json(
+                path / DESCRIPTION_FILE, what="vocabulary", remedy=f"it is incomplete; {_TRAIN}"
+            )
+            described = description.get("fingerprint") if isinstance(description, dict) else None
+            require_same(described, fingerprint, where=f"{model_path} against {DESCRIPTION_FILE}")
+        vocabulary = cls(str(model_path), fingerprint)
+        vocabulary.token_ids  # noqa: B018 - opens and checks the model, so that faults show here
+        return vocabulary
+
+    def encode(self, text: str) -> list[int]:
+        """Returns the token ids of one text, without an end-of-sequence id."""
+        return self._processor.encode(text)
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Returns `[encode(text) for text in texts]`, faster, on the calling thread."""
+        return self._processor.encode(list(texts), num_threads=1)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Returns the text of token ids up to the first end of sequence; padding is skipped.
+
+        Ids above the vocabulary (rows that only pad the embedding table) decode as unknown.
+        """
+        kept = []
+        for token in map(int, ids):
+            if token == EOS_ID:
+                break
+            if token != PAD_ID:
+                kept.append(token if token < self.token_ids.size else UNK_ID)
+        return self._processor.decode(kept)
+
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        """Returns the piece of each id as the model file names it, for people to look at."""
+        return [self._processor.id_to_piece(int(token)) for token in ids]
+
+    @functools.cached_property
+    def token_ids(self) -> TokenIds:
+        """What objectives must know of this vocabulary."""
+        size = self._processor.get_piece_size()
+        num_sentinels = 0
+        while num_sentinels < size and (
+            self._processor.id_to_piece(size - 1 - num_sentinels) == SENTINEL.format(num_sentinels)
+        ):
+            num_sentinels += 1
+        return TokenIds(
+            size=size,
+            num_sentinels=num_sentinels,
+            fingerprint=self.fingerprint,
+            pad=PAD_ID,
+            eos=EOS_ID,
+        )
+
+    @functools.cached_property
+    def _processor(self) -> Any:
+        # Imported here: `--help` and a machine that only trains need no SentencePiece.
+        import sentencepiece
+
+        content = epath.Path(self.model_path).read_bytes()
+        require_same(self.fingerprint, sha256(content), where=self.model_path)
+        processor = sentencepiece.SentencePieceProcessor()
+        try:
+            processor.LoadFromSerializedProto(content)
+        except RuntimeError as error:
+            raise VocabularyError(
+                f"vocabulary: {self.model_path} is not a SentencePiece model; {_TRAIN}"
+            ) from error
+        found = (processor.pad_id(), processor.eos_id(), processor.unk_id())
+        if found != (PAD_ID, EOS_ID, UNK_ID):
+            raise VocabularyError(
+                f"vocabulary: {self.model_path}: pad, eos and unk are {found}, expected "
+                f"{(PAD_ID, EOS_ID, UNK_ID)} as in the T5 family; {_TRAIN}"
+            )
+        return processor
+
+    def __getstate__(self):
+        return (self.model_path, self.fingerprint)
+
+    def __setstate__(self, state):
+        object.__setattr__(self, "model_path", state[0])
+        object.__setattr__(self, "fingerprint", state[1])
+
+
+def require_same(expected: str | None, found: str | None, *, where: str) -> None:
+    """Refuses to mix two vocabularies.
+
+    Args:
+      expected: the fingerprint that goes with `where`.
+      found: the fingerprint at hand.
+      where: what is being read, for example a store or a checkpoint.
+
+    Raises:
+      VocabularyError: the fingerprints differ.
+    """
+    if expected != found:
+        raise VocabularyError(
+            f"vocabulary: {where}: expected fingerprint {_short(expected)}, found {_short(found)}; "
+            "use the vocabulary that this was made with, or make it again with the one at hand"
+        )
+
+
+def _short(fingerprint: str | None) -> str:
+    return "none" if fingerprint is None else f"{fingerprint[:12]}…"
