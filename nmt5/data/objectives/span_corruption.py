@@ -1,0 +1,99 @@
+"""MLM: spans of one text are replaced by sentinels, and the targets give them back."""
+
+import numpy as np
+
+from nmt5.data.mixture import TokenIds
+from nmt5.data.objectives.example import Example, closed, expect_segments
+from nmt5.data.spans import (
+    MEAN_SPAN_TOKENS,
+    NOISE_DENSITY,
+    fitting_lengths,
+    random_spans_noise_mask,
+    replace_runs,
+)
+
+
+def span_corruption(
+    segments: tuple[np.ndarray, ...],
+    rng: np.random.Generator,
+    *,
+    ids: TokenIds,
+    prefix: tuple[int, ...] = (),
+    max_inputs: int,
+    max_targets: int,
+    noise_density: float = NOISE_DENSITY,
+    mean_span_tokens: float = MEAN_SPAN_TOKENS,
+) -> Example:
+    """Corrupts one text as mT5 does.
+
+        text      10 11 12 13 14 15 16
+        noise                       x
+        inputs    10 11 12 13 14 15 99  1      99 = first sentinel, 1 = EOS
+        targets                     99 16  1
+
+    >>> from nmt5.data.mixture import TokenIds
+    >>> ids = TokenIds(size=100, num_sentinels=10, fingerprint="")
+    >>> text, rng = np.arange(10, 17, dtype=np.int32), np.random.default_rng(0)
+    >>> example = span_corruption((text,), rng, ids=ids, max_inputs=16, max_targets=16)
+    >>> example.inputs.tolist(), example.targets.tolist()
+    ([10, 11, 12, 13, 14, 15, 99, 1], [99, 16, 1])
+
+    Args:
+      segments: one int32 array of token ids, without EOS.
+      rng: where the noise comes from.
+      ids: the vocabulary's special ids.
+      prefix: ids put before the inputs, normally none.
+      max_inputs: longest inputs in tokens, EOS counted.
+      max_targets: longest targets in tokens, EOS counted.
+      noise_density: part of the text that is removed.
+      mean_span_tokens: mean length of a removed run.
+
+    Returns:
+      The example. A text too long for the limits is cut before noise is drawn, so that every
+      sentinel of the inputs is answered in the targets.
+
+    Raises:
+      ConfigError: not one text, settings out of range, or limits that hold no text.
+      DataError: more spans than sentinels.
+    """
+    expect_segments("span_corruption", segments, number=1)
+    (text,) = segments
+    return corrupt(
+        text,
+        rng,
+        ids=ids,
+        prefix=prefix,
+        max_inputs=max_inputs,
+        max_targets=max_targets,
+        noise_density=noise_density,
+        mean_span_tokens=mean_span_tokens,
+    )
+
+
+def corrupt(
+    text: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    ids: TokenIds,
+    prefix: tuple[int, ...],
+    max_inputs: int,
+    max_targets: int,
+    noise_density: float,
+    mean_span_tokens: float,
+) -> Example:
+    """Corrupts one sequence; `span_corruption` describes arguments, result and errors."""
+    longest = fitting_lengths(
+        max_inputs - len(prefix),
+        targets_length=max_targets,
+        noise_density=noise_density,
+        mean_span_tokens=mean_span_tokens,
+    ).raw
+    kept = text[:longest]
+    mask = random_spans_noise_mask(
+        len(kept), rng, noise_density=noise_density, mean_span_tokens=mean_span_tokens
+    )
+    return Example(
+        inputs=closed([prefix, replace_runs(kept, mask, ids=ids)], limit=max_inputs, eos=ids.eos),
+        targets=closed([replace_runs(kept, ~mask, ids=ids)], limit=max_targets, eos=ids.eos),
+        truncated=len(kept) < len(text),
+    )
