@@ -1,0 +1,197 @@
+"""Multi-head attention as T5 has it: no 1/sqrt(K), additive relative bias, float32 softmax.
+
+`attend` is the one function behind which implementations are chosen; all parts of the model and
+all decoding go through it.
+"""
+
+from collections.abc import Callable
+
+from flax import linen as nn
+from flax import struct
+import jax
+from jaxtyping import Array, Float, Int, Key
+import jax.numpy as jnp
+
+from nmt5.core.axes import EMBED, JOINED_KV
+from nmt5.model.config import ModelConfig
+from nmt5.model.layers import FAN_IN_NORMAL, Dense
+
+
+def attend(
+    query_BTHK: Float[Array, "B T H K"],
+    *,
+    key_BSHK: Float[Array, "B S H K"],
+    value_BSHK: Float[Array, "B S H K"],
+    mask_B1TS: Float[Array, "B 1 #T S"],
+    bias_HTS: Float[Array, "H T S"] | None = None,
+    dropout_rate: float = 0.0,
+    dropout_key: Key[Array, ""] | None = None,
+    backend: str = "auto",
+) -> Float[Array, "B T H K"]:
+    """Returns softmax(q.k + bias + mask) v for every head.
+
+    Scores and softmax are float32; the weights are cast back before they meet the values. T5X
+    computes both in the activation dtype unless `float32_attention_logits` is set.
+
+    Args:
+      query_BTHK: queries, any float dtype; the result has the same.
+      key_BSHK: keys.
+      value_BSHK: values.
+      mask_B1TS: 0 or -1e10 (`nmt5.model.masks`), float32.
+      bias_HTS: relative bias, the same for all rows; None in cross-attention.
+      dropout_rate: dropout of attention weights; the mask is shared along the queries.
+      dropout_key: randomness for it; None for no dropout.
+      backend: "xla" for plain JAX, "cudnn" for the fused kernel on NVIDIA GPUs (bfloat16 only; it
+        never holds the weights), "auto" for the fastest that gives this arithmetic.
+
+    Returns:
+      The attended values (B, T, H, K).
+    """
+    wants_dropout = dropout_key is not None and dropout_rate > 0.0
+    if backend == "cudnn" and not wants_dropout:
+        return _attend_cudnn(query_BTHK, key_BSHK, value_BSHK, mask_B1TS, bias_HTS)
+    scores_BHTS = jnp.einsum(
+        "bthk,bshk->bhts", query_BTHK, key_BSHK, preferred_element_type=jnp.float32
+    )
+    if bias_HTS is not None:
+        scores_BHTS += bias_HTS.astype(jnp.float32)[None]
+    weights_BHTS = jax.nn.softmax(scores_BHTS + mask_B1TS, axis=-1).astype(query_BTHK.dtype)
+    if wants_dropout:
+        keep_BH1S = jax.random.bernoulli(
+            dropout_key,
+            1.0 - dropout_rate,
+            (weights_BHTS.shape[0], weights_BHTS.shape[1], 1, weights_BHTS.shape[3]),
+        )
+        weights_BHTS *= keep_BH1S.astype(weights_BHTS.dtype) / (1.0 - dropout_rate)
+    return jnp.einsum("bhts,bshk->bthk", weights_BHTS, value_BSHK)
+
+
+def _attend_cudnn(query_BTHK, key_BSHK, value_BSHK, mask_B1TS, bias_HTS):
+    bias = mask_B1TS if bias_HTS is None else mask_B1TS + bias_HTS.astype(jnp.float32)[None]
+    shape = (query_BTHK.shape[0], query_BTHK.shape[2], query_BTHK.shape[1], key_BSHK.shape[1])
+    return jax.nn.dot_product_attention(
+        query_BTHK,
+        key_BSHK,
+        value_BSHK,
+        bias=jnp.broadcast_to(bias, shape).astype(query_BTHK.dtype),
+        scale=1.0,
+        implementation="cudnn",
+    )
+
+
+class KeysAndValues(struct.PyTreeNode):
+    """Projected keys and values of one attention, each (B, S, H, K)."""
+
+    key_BSHK: Float[Array, "B S H K"]
+    value_BSHK: Float[Array, "B S H K"]
+
+
+def _query_init(head_dim: int) -> Callable:
+    """T5 folds 1/sqrt(K) into the initial queries instead of scaling the scores."""
+
+    def init(key, shape, dtype):
+        return FAN_IN_NORMAL(key, shape, dtype) / jnp.sqrt(jnp.asarray(head_dim, dtype))
+
+    return init
+
+
+class Attention(nn.Module):
+    """Projections around `attend`; kernels (D, J) and (J, D), with J = h * K + k head-major."""
+
+    config: ModelConfig
+
+    def setup(self):
+        """Declares the four projections."""
+        cfg = self.config
+        inward, outward = (EMBED, JOINED_KV), (JOINED_KV, EMBED)
+        joined, dtype = cfg.joined_dim, cfg.dtype
+        self.query = Dense(joined, inward, dtype, kernel_init=_query_init(cfg.head_dim))
+        self.key = Dense(joined, inward, dtype, kernel_init=FAN_IN_NORMAL)
+        self.value = Dense(joined, inward, dtype, kernel_init=FAN_IN_NORMAL)
+        self.out = Dense(cfg.emb_dim, outward, dtype, kernel_init=FAN_IN_NORMAL)
+
+    def __call__(
+        self,
+        inputs_BTD: Float[Array, "B T D"],
+        memory_BSD: Float[Array, "B S D"],
+        *,
+        mask_B1TS: Float[Array, "B 1 #T S"],
+        bias_HTS: Float[Array, "H T S"] | None = None,
+        deterministic: bool = True,
+    ) -> Float[Array, "B T D"]:
+        """Lets every input position read `memory_BSD` (the inputs themselves: self-attention)."""
+        return self.read(
+            inputs_BTD,
+            self.project(memory_BSD),
+            mask_B1TS=mask_B1TS,
+            bias_HTS=bias_HTS,
+            deterministic=deterministic,
+        )
+
+    def project(self, memory_BSD: Float[Array, "B S D"]) -> KeysAndValues:
+        """Returns keys and values of the memory, to be kept while decoding."""
+        return KeysAndValues(self._heads(self.key(memory_BSD)), self._heads(self.value(memory_BSD)))
+
+    def read(
+        self,
+        inputs_BTD: Float[Array, "B T D"],
+        memory: KeysAndValues,
+        *,
+        mask_B1TS: Float[Array, "B 1 #T S"],
+        bias_HTS: Float[Array, "H T S"] | None = None,
+        deterministic: bool = True,
+    ) -> Float[Array, "B T D"]:
+        """As `__call__`, from keys and values that are projected already.
+
+        With n times as many rows as the memory has (n hypotheses for each sentence, side by side),
+        the hypotheses count as further queries: the memory is not repeated.
+        """
+        cfg = self.config
+        query_BTHK = self._heads(self.query(inputs_BTD))
+        shape = query_BTHK.shape
+        rows = memory.key_BSHK.shape[0]
+        wants_dropout = not deterministic and cfg.dropout_rate > 0.0
+        attended_BTHK = attend(
+            query_BTHK.reshape(rows, -1, *shape[2:]),
+            key_BSHK=memory.key_BSHK,
+            value_BSHK=memory.value_BSHK,
+            mask_B1TS=mask_B1TS,
+            bias_HTS=bias_HTS,
+            dropout_rate=cfg.dropout_rate,
+            dropout_key=self.make_rng("dropout") if wants_dropout else None,
+            backend=cfg.attention_backend,
+        )
+        return self.out(attended_BTHK.reshape(*shape[:2], cfg.joined_dim))
+
+    def read_next(
+        self,
+        inputs_BTD: Float[Array, "B T D"],
+        cache: KeysAndValues,
+        *,
+        length: Int[Array, ""],
+        mask_B1TS: Float[Array, "B 1 #T S"],
+        bias_HTS: Float[Array, "H T S"],
+    ) -> tuple[Float[Array, "B T D"], KeysAndValues]:
+        """Self-attention of the next T positions of a row whose first `length` are in the cache.
+
+        Args:
+          inputs_BTD: the next positions, at offsets `length`...`length` + T - 1.
+          cache: room for all positions S of a row; the first `length` are filled.
+          length: how many are filled.
+          mask_B1TS: hides cache places after each query.
+          bias_HTS: bias of these queries over all S places.
+
+        Returns:
+          The result (B, T, D), and the cache with the new positions in it.
+        """
+        new = self.project(inputs_BTD)
+        cache = jax.tree.map(
+            lambda held, add: jax.lax.dynamic_update_slice_in_dim(held, add, length, axis=1),
+            cache,
+            new,
+        )
+        return self.read(inputs_BTD, cache, mask_B1TS=mask_B1TS, bias_HTS=bias_HTS), cache
+
+    def _heads(self, joined_BTJ):
+        cfg = self.config
+        return joined_BTJ.reshape(*joined_BTJ.shape[:2], cfg.num_heads, cfg.head_dim)
