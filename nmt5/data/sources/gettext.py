@@ -33,8 +33,8 @@ VALIDATION_PART = 0.08
 
 # The languages of Django 5.2 and humanize 4.12 or later, written out so that naming tasks opens no
 # file. Locales with the same code are merged: humanize's `pt_PT`, `zh_CN`, `zh_HK`, `bn_BD` go with
-# Django's `pt`, `zh_Hans`, `zh_Hant`, `bn`. English as written elsewhere (`en_GB`) is left out: what
-# little its catalogs hold is not a translation.
+# Django's `pt`, `zh_Hans`, `zh_Hant`, `bn`. English as written elsewhere (`en_GB`) is left out:
+# what little its catalogs hold is not a translation.
 # fmt: off
 LANGUAGES = (
     "af", "am", "ar", "ar-DZ", "ast", "az", "be", "bg", "bn", "br", "bs", "ca", "ckb", "cs",
