@@ -1,0 +1,90 @@
+"""SHA-256 of every file of a checkpoint, because Orbax restores a flipped byte without a word.
+
+The list is written into the checkpoint's directory before that directory gets its final name, so
+a checkpoint that can be seen has one.
+"""
+
+import hashlib
+import json
+
+from etils import epath
+
+from nmt5.core.files import write_json
+
+FILE = "checksums.json"
+# Orbax writes these while it gives the directory its name, after our list is complete: an empty
+# mark, and times that restoring does not need.
+_NOT_LISTED = (FILE, "commit_success.txt", "_CHECKPOINT_METADATA")
+_BLOCK_BYTES = 1 << 20
+
+
+def _digest(path: epath.Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _files(directory: epath.Path, *, below: str = "") -> dict[str, epath.Path]:
+    """Returns `{path relative to the directory: path}` of all files below it."""
+    found: dict[str, epath.Path] = {}
+    for path in directory.iterdir():
+        name = f"{below}{path.name}"
+        if path.is_dir():
+            found.update(_files(path, below=f"{name}/"))
+        elif path.name not in _NOT_LISTED:
+            found[name] = path
+    return found
+
+
+def write_checksums(directory: epath.PathLike) -> None:
+    """Writes `checksums.json` for all files that are below `directory` now.
+
+    Raises:
+      StorageError: the list cannot be written.
+    """
+    directory = epath.Path(directory)
+    files = {
+        name: {"bytes": path.stat().length, "sha256": _digest(path)}
+        for name, path in _files(directory).items()
+    }
+    write_json(directory / FILE, {"format": 1, "files": files})
+
+
+def has_checksums(directory: epath.PathLike) -> bool:
+    """Returns whether the save that made `directory` came to its end."""
+    return (epath.Path(directory) / FILE).exists()
+
+
+def find_damage(directory: epath.PathLike) -> list[str]:
+    """Compares the files below `directory` with its list; lengths first, then contents.
+
+    Args:
+      directory: a checkpoint.
+
+    Returns:
+      One line for each missing, shortened or changed file; empty if all is as it was written.
+      Files that are not in the list are no damage.
+    """
+    directory = epath.Path(directory)
+    try:
+        expected = json.loads((directory / FILE).read_text())["files"]
+    except FileNotFoundError:
+        return [f"{FILE} is missing"]
+    except (ValueError, KeyError, TypeError) as error:
+        return [f"{FILE} cannot be read ({error})"]
+    found = _files(directory)
+    damage = []
+    for name, record in sorted(expected.items()):
+        if name not in found:
+            damage.append(f"{name} is missing")
+        elif (length := found[name].stat().length) != record["bytes"]:
+            damage.append(f"{name} has {length} bytes, expected {record['bytes']}")
+    if damage:
+        return damage
+    return [
+        f"{name} has other contents than were written (SHA-256 differs)"
+        for name, record in sorted(expected.items())
+        if _digest(found[name]) != record["sha256"]
+    ]
