@@ -1,0 +1,1 @@
+"""Training: schedules, Adafactor, the train step, the loop and what it writes."""

@@ -1,0 +1,193 @@
+"""Adafactor as T5 trains with it, put together from optax's parts.
+
+For a gradient g of a parameter p, at the t-th update (t from 1):
+
+    d = 1 - t^-0.8                       v = d v + (1 - d) (g^2 + 1e-30)     (factored if large)
+    u = g / sqrt(v)                      u = u / max(1, RMS(u) / 1.0)
+    p = p - rate(step) max(RMS(p), 1e-3) u
+
+`optax.adafactor` is the same chain; it is written out here because the learning rate must follow
+the run's step, not the count of updates (the two differ after a skipped step or a fresh start
+from a checkpoint), and because the state then is a plain dictionary that a checkpoint can name.
+
+t counts the updates made with these second moments. That is T5X's `step - step_offset + 1` with
+`step_offset` set to the step at which they were made, so no setting is needed for a continued run.
+
+Source:
+  https://github.com/google-research/t5x/blob/cc342d419ec3e3e9c4bf1df33c82330cafdc1e16/t5x/adafactor.py
+"""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from nmt5.core.errors import ConfigError, unknown_name
+from nmt5.training.schedules import SCHEDULES
+
+Params = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """Adafactor and its learning rate; the defaults are mT5's pre-training.
+
+    Attributes:
+      schedule: a name of `nmt5.training.schedules.SCHEDULES`.
+      learning_rate: base of the schedule, a factor of each parameter's own scale.
+      warmup_steps: see the schedule.
+      schedule_offset_steps: added to the step before the schedule sees it, for example 1,000,000
+        to go on where the public checkpoints end.
+      decay_rate: exponent of the second moments' decay.
+      clipping_threshold: largest RMS of an update before scaling; None does not clip.
+      multiply_by_parameter_scale: False makes the learning rate absolute.
+      min_parameter_scale: smallest scale of a parameter.
+      epsilon: added to squared gradients.
+      min_dim_size_to_factor: both largest axes must have this size for factored moments.
+      beta1: decay of the momentum; None keeps no momentum.
+    """
+
+    schedule: str = "inverse_square_root"
+    learning_rate: float = 1.0
+    warmup_steps: int = 10_000
+    schedule_offset_steps: int = 0
+    decay_rate: float = 0.8
+    clipping_threshold: float | None = 1.0
+    multiply_by_parameter_scale: bool = True
+    min_parameter_scale: float = 1e-3
+    epsilon: float = 1e-30
+    min_dim_size_to_factor: int = 128
+    beta1: float | None = None
+
+    def __post_init__(self):
+        faults = []
+        if self.schedule not in SCHEDULES:
+            faults.append(unknown_name("schedule", self.schedule, SCHEDULES))
+        if not self.learning_rate >= 0:
+            faults.append(f"learning_rate is {self.learning_rate}, expected 0 or more")
+        for name in ("warmup_steps", "schedule_offset_steps"):
+            if getattr(self, name) < 0:
+                faults.append(f"{name} is {getattr(self, name)}, expected 0 or more")
+        if not 0 < self.decay_rate <= 1:
+            faults.append(f"decay_rate is {self.decay_rate}, expected 0 < rate <= 1")
+        if self.clipping_threshold is not None and not self.clipping_threshold > 0:
+            faults.append(f"clipping_threshold is {self.clipping_threshold}, expected above 0")
+        if self.beta1 is not None and not 0 < self.beta1 < 1:
+            faults.append(f"beta1 is {self.beta1}, expected 0 < beta1 < 1, or None")
+        if faults:
+            raise ConfigError("OptimizerConfig: " + "; ".join(faults))
+
+    def rate(self, step: int | jax.Array) -> jax.Array:
+        """Returns the learning rate of the update that leads from `step` to `step + 1`."""
+        return SCHEDULES[self.schedule](
+            step + self.schedule_offset_steps,
+            base=self.learning_rate,
+            warmup_steps=self.warmup_steps,
+        )
+
+
+def _second_moments(config: OptimizerConfig) -> optax.GradientTransformation:
+    return optax.scale_by_factored_rms(
+        decay_rate=config.decay_rate,
+        min_dim_size_to_factor=config.min_dim_size_to_factor,
+        epsilon=config.epsilon,
+    )
+
+
+def init_optimizer(params: Params, *, config: OptimizerConfig) -> dict[str, Any]:
+    """Returns the state before the first update.
+
+    Args:
+      params: nested dictionary of arrays.
+      config: the settings.
+
+    Returns:
+      `count`, the number of updates; `v_row`, `v_col`, `v`, trees like `params` in which the slots
+      that a parameter does not use have shape (1,); and `m` if `beta1` is set.
+    """
+    state = _second_moments(config).init(params)._asdict()
+    if config.beta1 is not None:
+        state["m"] = jax.tree.map(jnp.zeros_like, params)
+    return state
+
+
+def update_params(
+    grads: Params, state: Mapping[str, Any], params: Params, *, step: jax.Array, config: Any
+) -> tuple[Params, dict[str, Any]]:
+    """Makes one update.
+
+    Args:
+      grads: tree like `params`.
+      state: from `init_optimizer` or the update before.
+      params: float32 parameters.
+      step: the run's step, for the learning rate.
+      config: the `OptimizerConfig`.
+
+    Returns:
+      The new parameters and the new state.
+    """
+    moments = optax.FactoredState(**{name: state[name] for name in optax.FactoredState._fields})
+    updates, moments = _second_moments(config).update(grads, moments, params)
+    after: list[optax.GradientTransformation] = []
+    if config.clipping_threshold is not None:
+        after.append(optax.clip_by_block_rms(config.clipping_threshold))
+    after.append(optax.scale(-config.rate(step)))
+    if config.multiply_by_parameter_scale:
+        after.append(optax.scale_by_param_block_rms(config.min_parameter_scale))
+    for transformation in after:
+        # None of them keeps anything between updates.
+        updates, _ = transformation.update(updates, transformation.init(params), params)
+    new_state = moments._asdict()
+    if config.beta1 is not None:
+        updates = jax.tree.map(
+            lambda m, u: config.beta1 * m + (1 - config.beta1) * u, state["m"], updates
+        )
+        new_state["m"] = updates
+    return optax.apply_updates(params, updates), new_state
+
+
+def optimizer_shardings(
+    params: Params,
+    shardings: Params,
+    *,
+    config: OptimizerConfig,
+    replicated: jax.sharding.Sharding,
+) -> dict[str, Any]:
+    """Returns where the optimizer's state lives, so that each slot lies beside its parameter.
+
+    Args:
+      params: tree of arrays or `jax.ShapeDtypeStruct`.
+      shardings: tree of `NamedSharding` like `params`.
+      config: the settings.
+      replicated: sharding of scalars and unused slots.
+
+    Returns:
+      Tree of shardings like `init_optimizer`'s.
+    """
+    abstract = jax.eval_shape(lambda p: init_optimizer(p, config=config), params)
+
+    def slot(dropped: int | None) -> Callable:
+        def place(leaf, param, sharding):
+            if dropped is None:
+                return sharding if leaf.shape == param.shape else replicated
+            if param.ndim < 2:
+                return replicated
+            # optax drops the largest axis for v_row and the second largest for v_col.
+            axis = int(np.argsort(param.shape)[dropped])
+            if leaf.shape != param.shape[:axis] + param.shape[axis + 1 :]:
+                return replicated
+            spec = list(sharding.spec) + [None] * (param.ndim - len(sharding.spec))
+            del spec[axis]
+            return jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec(*spec))
+
+        return place
+
+    rules = {"v_row": slot(-1), "v_col": slot(-2), "v": slot(None), "m": slot(None)}
+    return {
+        name: jax.tree.map(rules[name], tree, params, shardings) if name in rules else replicated
+        for name, tree in abstract.items()
+    }
