@@ -1,0 +1,156 @@
+"""Token ids of many sources to token ids of their outputs, with a model of this project."""
+
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+import numpy as np
+
+from nmt5.data.mixture import TokenIds
+from nmt5.decoding.batching import WIDTHS, batches_by_length
+from nmt5.decoding.beam import LengthRule, beam_search, best_of_beams
+from nmt5.decoding.cache import reorder_by, sequence_axes
+from nmt5.decoding.config import DecodingConfig
+from nmt5.decoding.greedy import Decoded, greedy_search
+from nmt5.decoding.sampling import sample
+from nmt5.model.config import ModelConfig
+from nmt5.model.network import Transformer, empty_cache
+
+
+@dataclasses.dataclass(frozen=True)
+class Outputs:
+    """What `translate` found, in the order of its sources.
+
+    Attributes:
+      ids: the ids of each output, end of sequence and padding removed.
+      scores: of each output; sum of log probabilities, divided by beam search's length penalty.
+      num_cut_inputs: sources that were longer than `max_input_tokens`.
+      num_unfinished: outputs that were cut at `max_output_tokens`.
+    """
+
+    ids: list[list[int]]
+    scores: list[float]
+    num_cut_inputs: int
+    num_unfinished: int
+
+
+def translate(
+    params: Mapping[str, Any],
+    *,
+    config: ModelConfig,
+    token_lists: Sequence[Sequence[int]],
+    vocabulary: TokenIds,
+    decoding: DecodingConfig | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Outputs:
+    """Decodes every source.
+
+    Sources are sorted by length into a few static shapes; a shape is compiled once per process.
+    An output does not depend on the sources that it is decoded with, up to rounding.
+
+    Args:
+      params: the model's parameters.
+      config: the model.
+      token_lists: source ids with their task prefix, without end of sequence.
+      vocabulary: the ids of padding and end of sequence, and how many ids may be written.
+      decoding: the search.
+      progress: called with (sources done, all sources) after each batch.
+
+    Returns:
+      The outputs.
+    """
+    decoding = decoding or DecodingConfig()
+    longest = min(decoding.max_input_tokens, WIDTHS[-1]) - 1
+    cut = [list(tokens[:longest]) for tokens in token_lists]
+    ids: list[list[int]] = [[] for _ in cut]
+    scores = [0.0] * len(cut)
+    num_unfinished = num_done = 0
+    for batch in batches_by_length(
+        cut, rows=decoding.batch_rows, eos=vocabulary.eos, pad=vocabulary.pad
+    ):
+        # Rows beyond the sources have no index; any will do.
+        indices_B = np.zeros(len(batch.tokens_BS), np.int32)
+        indices_B[: len(batch.indices)] = batch.indices
+        decoded = _decode(
+            params,
+            batch.tokens_BS,
+            indices_B,
+            config=config,
+            num_ids=vocabulary.size,
+            eos=vocabulary.eos,
+            pad=vocabulary.pad,
+            decoding=decoding,
+        )
+        tokens_BT, scores_B = jax.device_get((decoded.tokens_NT, decoded.scores_N))
+        for row, index in enumerate(batch.indices):
+            output = tokens_BT[row].tolist()
+            ended = vocabulary.eos in output
+            num_unfinished += not ended
+            ids[index] = output[: output.index(vocabulary.eos)] if ended else output
+            scores[index] = float(scores_B[row])
+        num_done += len(batch.indices)
+        if progress is not None:
+            progress(num_done, len(cut))
+    num_cut = sum(len(tokens) > longest for tokens in token_lists)
+    return Outputs(ids, scores, num_cut, num_unfinished)
+
+
+@functools.partial(jax.jit, static_argnames=("config", "num_ids", "eos", "pad", "decoding"))
+def _decode(
+    params: Mapping[str, Any],
+    tokens_BS: Int[Array, "B S"],
+    indices_B: Int[Array, "B"],
+    *,
+    config: ModelConfig,
+    num_ids: int,
+    eos: int,
+    pad: int,
+    decoding: DecodingConfig,
+) -> Decoded:
+    model = Transformer(config)
+    variables = {"params": params}
+    num_sources = tokens_BS.shape[0]
+    encoded_BSD = model.apply(variables, tokens_BS, method="encode")
+    memory = model.apply(variables, encoded_BSD, tokens_BS, method="start_decoding")
+
+    def step(last_N, cache):
+        logits_N1V, cache = model.apply(
+            variables, last_N[:, None], memory, cache, method="decode_step"
+        )
+        return logits_N1V[:, 0], cache
+
+    def cache_of(num_rows: int):
+        length = decoding.max_output_tokens
+        return empty_cache(config, num_rows=num_rows, max_length=length)
+
+    common = {"max_tokens": decoding.max_output_tokens, "num_ids": num_ids, "eos": eos, "pad": pad}
+    if decoding.method == "beam":
+        beam_size = decoding.beam_size
+        decoded = beam_search(
+            step,
+            cache=cache_of(num_sources * beam_size),
+            reorder=reorder_by(sequence_axes(cache_of)),
+            num_sources=num_sources,
+            beam_size=beam_size,
+            alpha=decoding.alpha,
+            rule=LengthRule(decoding.length_rule),
+            early_stopping=decoding.early_stopping,
+            **common,
+        )
+        return best_of_beams(decoded, beam_size=beam_size)
+    if decoding.method == "sample":
+        key = jax.random.key(decoding.seed)
+        return sample(
+            step,
+            keys_N=jax.vmap(lambda index: jax.random.fold_in(key, index))(jnp.asarray(indices_B)),
+            cache=cache_of(num_sources),
+            temperature=decoding.temperature,
+            top_k=decoding.top_k,
+            top_p=decoding.top_p,
+            **common,
+        )
+    return greedy_search(step, cache=cache_of(num_sources), num_sequences=num_sources, **common)
