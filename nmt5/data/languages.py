@@ -233,3 +233,12 @@ def pair(first: str, second: str) -> tuple[str, str]:
     """
     low, high = sorted((first, second))
     return (high, low) if high == "en" else (low, high)
+
+
+def task_suffix(code: str) -> str:
+    """Returns a code as SeqIO's task names allow it, as mC4's names have it.
+
+    >>> task_suffix("zh-Hant")
+    'zh_Hant'
+    """
+    return check_language(code).replace("-", "_")

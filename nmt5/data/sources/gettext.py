@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 import dataclasses
 import functools
 import hashlib
+import threading
 
 from nmt5.core.errors import ConfigError, DataError, unknown_name
 from nmt5.data.languages import language_code
@@ -186,9 +187,17 @@ class _Translations:
     dropped: dict[str, Counter[str]]
 
 
-@functools.lru_cache(maxsize=4)
+_loading = threading.Lock()
+
+
 def _load(packages: tuple[str, ...]) -> dict[str, _Translations]:
     """Reads all catalogs of some packages: 1,262 files take about 3 s, once per process."""
+    with _loading:  # a cache alone would let every thread that comes early read all of them
+        return _loaded(packages)
+
+
+@functools.lru_cache(maxsize=4)
+def _loaded(packages: tuple[str, ...]) -> dict[str, _Translations]:
     loaded: dict[str, _Translations] = {}
     for package in packages:
         for locale, path in find_catalogs(package):

@@ -1,0 +1,92 @@
+"""How often each language is drawn: counts in, weights out, no files and no SeqIO."""
+
+from collections import defaultdict
+from collections.abc import Hashable, Mapping
+
+from nmt5.core.errors import ConfigError, DataError
+
+
+def alpha_weights(
+    examples: Mapping[str, int], *, languages: Mapping[str, Hashable], alpha: float
+) -> dict[str, float]:
+    """Returns weights that sum to 1: a language of n examples weighs n^alpha.
+
+    Tasks of the same language (or direction) share its weight in proportion to their examples.
+
+    >>> alpha_weights({"a": 1, "b": 10000}, languages={"a": "xh", "b": "en"}, alpha=0.5)
+    {'a': 0.009900990099009901, 'b': 0.9900990099009901}
+    >>> alpha_weights({"a": 3, "b": 1}, languages={"a": "en", "b": "en"}, alpha=0.5)
+    {'a': 0.75, 'b': 0.25}
+
+    Args:
+      examples: `{task: number of examples}`, documents or sentence pairs, each at least 1.
+      languages: `{task: what is balanced}`, a language or a (source, target) direction.
+      alpha: 1 keeps the sizes as they are, 0 makes all languages alike.
+
+    Raises:
+      ConfigError: alpha out of range.
+      DataError: a task without an example; it can have no weight.
+    """
+    if not 0 <= alpha <= 1:
+        raise ConfigError(f"language sampling: alpha {alpha}, expected 0 <= alpha <= 1")
+    empty = sorted(task for task, number in examples.items() if number < 1)
+    if empty:
+        raise DataError(
+            f"language sampling: {len(empty)} tasks have no training example: "
+            f"{', '.join(empty[:5])}; take them out of the mixture or give them text"
+        )
+    by_language: dict[Hashable, int] = defaultdict(int)
+    for task, number in examples.items():
+        by_language[languages[task]] += number
+    total = sum(number**alpha for number in by_language.values())
+    return {
+        task: by_language[languages[task]] ** alpha / total * number / by_language[languages[task]]
+        for task, number in examples.items()
+    }
+
+
+def example_rates(
+    weights: Mapping[str, Mapping[str, float]],
+    *,
+    shares: Mapping[str, float],
+    tokens_per_example: Mapping[str, float],
+) -> dict[str, float]:
+    """Returns rates of examples under which each group supplies its share of encoder tokens.
+
+    Within a group, rates are in proportion to the group's weights. Long examples are worth many
+    short ones, so the groups are scaled by their mean length.
+
+    >>> weights = {"mlm": {"a": 1.0}, "nmt": {"b": 0.5, "c": 0.5}}
+    >>> tokens = {"a": 1000.0, "b": 10.0, "c": 30.0}
+    >>> example_rates(weights, shares={"mlm": 0.9, "nmt": 0.1}, tokens_per_example=tokens)
+    {'a': 0.0009, 'b': 0.0025, 'c': 0.0025}
+
+    Args:
+      weights: `{group: {task: weight}}`.
+      shares: `{group: part of all encoder tokens}`.
+      tokens_per_example: `{task: mean encoder tokens of an example}`.
+    """
+    rates = {}
+    for group, of_tasks in weights.items():
+        tokens = sum(weight * tokens_per_example[task] for task, weight in of_tasks.items())
+        for task, weight in of_tasks.items():
+            rates[task] = shares[group] * weight / tokens
+    return rates
+
+
+def token_shares(
+    rates: Mapping[str, Mapping[str, float]], *, tokens_per_example: Mapping[str, float]
+) -> dict[str, float]:
+    """Returns the part of all encoder tokens that each group supplies, given rates of examples.
+
+    The inverse of `example_rates`:
+
+    >>> token_shares({"mlm": {"a": 9.0}, "nmt": {"b": 50.0}}, tokens_per_example={"a": 50, "b": 1})
+    {'mlm': 0.9, 'nmt': 0.1}
+    """
+    tokens = {
+        group: sum(rate * tokens_per_example[task] for task, rate in of_tasks.items())
+        for group, of_tasks in rates.items()
+    }
+    total = sum(tokens.values())
+    return {group: number / total for group, number in tokens.items()}
