@@ -9,12 +9,13 @@ from collections.abc import Callable
 from flax import linen as nn
 from flax import struct
 import jax
-from jaxtyping import Array, Float, Int, Key
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
 
 from nmt5.core.axes import EMBED, JOINED_KV
 from nmt5.model.config import ModelConfig
 from nmt5.model.layers import FAN_IN_NORMAL, Dense
+from nmt5.model.products import einsum_float32
 
 
 def attend(
@@ -50,9 +51,7 @@ def attend(
     wants_dropout = dropout_key is not None and dropout_rate > 0.0
     if backend == "cudnn" and not wants_dropout:
         return _attend_cudnn(query_BTHK, key_BSHK, value_BSHK, mask_B1TS, bias_HTS)
-    scores_BHTS = jnp.einsum(
-        "bthk,bshk->bhts", query_BTHK, key_BSHK, preferred_element_type=jnp.float32
-    )
+    scores_BHTS = einsum_float32("bthk,bshk->bhts", query_BTHK, key_BSHK)
     if bias_HTS is not None:
         scores_BHTS += bias_HTS.astype(jnp.float32)[None]
     weights_BHTS = jax.nn.softmax(scores_BHTS + mask_B1TS, axis=-1).astype(query_BTHK.dtype)

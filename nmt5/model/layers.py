@@ -11,8 +11,8 @@ from collections.abc import Callable
 from flax import linen as nn
 from flax.linen.partitioning import param_with_axes
 import jax
-from jaxtyping import Array, Float, Int
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
 
 from nmt5.core.axes import EMBED, HEADS, MLP, RELPOS_BUCKETS, VOCAB
 from nmt5.model.config import ModelConfig
@@ -135,7 +135,7 @@ class RelativeBias(nn.Module):
     def __call__(
         self, num_queries: int, num_keys: int, *, first_query: int | Int[Array, ""] = 0
     ) -> Float[Array, "H T S"]:
-        """Returns the bias of queries `first_query...` over keys 0..S-1, in the activation dtype."""
+        """Returns the bias of queries from `first_query` on, over keys 0...S-1."""
         cfg = self.config
         table_HR = param_with_axes(
             "rel_embedding",

@@ -8,8 +8,8 @@ Source:
   (`make_attention_mask`, `make_decoder_mask`).
 """
 
-from jaxtyping import Array, Bool, Float, Int
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
 
 MASKED = -1e10
 

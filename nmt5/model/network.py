@@ -16,8 +16,8 @@ Source:
 
 from flax import linen as nn
 from flax import struct
-from jaxtyping import Array, Float, Int
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
 
 from nmt5.core.axes import EMBED, VOCAB
 from nmt5.model import masks
@@ -185,7 +185,8 @@ class Decoder(nn.Module):
 
     def remember(self, encoded_BSD, *, mask_B11S):
         """Projects the encoder's output for every layer, once for a whole decoding."""
-        layers = tuple(l.encoder_decoder_attention.project(encoded_BSD) for l in self.layers)
+        attentions = [layer.encoder_decoder_attention for layer in self.layers]
+        layers = tuple(attention.project(encoded_BSD) for attention in attentions)
         return Memory(layers, mask_B11S)
 
     def step(self, y_BTD, memory, cache):

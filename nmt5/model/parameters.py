@@ -3,8 +3,8 @@
 from typing import Any
 
 import jax
-from jaxtyping import Array, Float, Key
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
 
 from nmt5.core.pytrees import flatten_paths
 from nmt5.model.config import ModelConfig

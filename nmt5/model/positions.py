@@ -1,7 +1,7 @@
 """T5's relative positions: distances fall into buckets, and each bucket has a bias per head."""
 
-from jaxtyping import Array, Int
 import jax.numpy as jnp
+from jaxtyping import Array, Int
 import numpy as np
 
 
