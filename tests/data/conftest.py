@@ -1,0 +1,133 @@
+"""Small stores of random ids, written record by record."""
+
+import collections
+import hashlib
+
+from array_record.python import array_record_module
+import numpy as np
+import pytest
+
+from nmt5.data.mixture import GroupSpec, Mixture, TaskSpec, TokenIds
+from nmt5.data.store import (
+    PAIR_WRITER_OPTIONS,
+    SEGMENT_WRITER_OPTIONS,
+    CorpusInfo,
+    ShardInfo,
+    SplitInfo,
+    encode_record,
+    write_corpus_info,
+)
+
+IDS = TokenIds(size=1000, num_sentinels=100, fingerprint="f" * 64)
+
+
+def _write_split(directory, split, records, *, languages, options, shards):
+    directory.mkdir(parents=True, exist_ok=True)
+    infos, tokens = [], collections.Counter(dict.fromkeys(languages, 0))
+    bounds = np.linspace(0, len(records), shards + 1).astype(int)
+    for shard, (start, stop) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+        path = directory / f"{split}-{shard:05}-of-{shards:05}.arrayrecord"
+        writer = array_record_module.ArrayRecordWriter(str(path), options)
+        for record in records[start:stop]:
+            for language, ids in zip(languages, record, strict=True):
+                tokens[language] += len(ids)
+            writer.write(encode_record([np.asarray(ids) for ids in record]))
+        writer.close()
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        infos.append(ShardInfo(file=path.name, num_records=int(stop - start), sha256=digest))
+    return SplitInfo(
+        num_records=len(records),
+        examples=len(records),
+        tokens=dict(tokens),
+        dropped={},
+        cut=0,
+        lengths={},
+        shards=tuple(infos),
+    )
+
+
+@pytest.fixture(scope="session")
+def write_corpus():
+    """Returns a function that writes one corpus from `{split: [record, ...]}`."""
+
+    def write(root, name, languages, splits, *, segment_tokens=None, shards=1, vocabulary=IDS):
+        options = SEGMENT_WRITER_OPTIONS if len(languages) == 1 else PAIR_WRITER_OPTIONS
+        infos = {
+            split: _write_split(
+                root / name, split, records, languages=languages, options=options, shards=shards
+            )
+            for split, records in splits.items()
+        }
+        info = CorpusInfo(
+            name=name,
+            languages=tuple(languages),
+            vocabulary=vocabulary.fingerprint,
+            vocabulary_size=vocabulary.size,
+            segment_tokens=segment_tokens,
+            source="",
+            splits=infos,
+        )
+        write_corpus_info(root, info)
+        return info
+
+    return write
+
+
+def _texts(rng, number, low, high):
+    return [rng.integers(10, 900, rng.integers(low, high + 1)) for _ in range(number)]
+
+
+@pytest.fixture(scope="session")
+def small_store(tmp_path_factory, write_corpus):
+    """A store with text of en, fr, sw in segments of 34 ids and pairs en-fr, en-sw."""
+    root = tmp_path_factory.mktemp("store")
+    rng = np.random.default_rng(0)
+    for language, number in [("en", 90), ("fr", 40), ("sw", 3)]:
+        records = [(ids,) for ids in _texts(rng, number, 34, 34)]
+        write_corpus(
+            root,
+            f"text.{language}",
+            [language],
+            {"train": records, "validation": records[:3]},
+            segment_tokens=34,
+        )
+    for other, number in [("fr", 300), ("sw", 20)]:
+        pairs = list(zip(_texts(rng, number, 2, 12), _texts(rng, number, 2, 14), strict=True))
+        splits = {"train": pairs, "validation": pairs[:15]} if other == "fr" else {"train": pairs}
+        write_corpus(root, f"pair.en-{other}", ["en", other], splits)
+    return root
+
+
+@pytest.fixture(scope="session")
+def small_mixture():
+    """Span corruption and NMT in four directions over `small_store`, half the tokens each."""
+    return Mixture(
+        name="small",
+        vocabulary=IDS,
+        groups=(
+            GroupSpec(
+                objective="span_corruption",
+                settings={},
+                share=0.5,
+                tasks=tuple(
+                    TaskSpec(name=f"mlm.{x}", corpus=f"text.{x}", languages=(x,), rate=rate)
+                    for x, rate in [("en", 3.0), ("fr", 2.0), ("sw", 1.0)]
+                ),
+            ),
+            GroupSpec(
+                objective="nmt",
+                settings={},
+                share=0.5,
+                tasks=tuple(
+                    TaskSpec(
+                        name=f"nmt.{a}_{b}",
+                        corpus=f"pair.en-{a if b == 'en' else b}",
+                        languages=(a, b),
+                        rate=1.0 if "sw" in (a, b) else 4.0,
+                        prefix=(4, 5 + len(b), 6),
+                    )
+                    for a, b in [("en", "fr"), ("fr", "en"), ("en", "sw"), ("sw", "en")]
+                ),
+            ),
+        ),
+    )

@@ -1,0 +1,94 @@
+"""Rows per objective: shares of tokens, multiples, default lengths, lanes."""
+
+import dataclasses
+
+import pytest
+
+from nmt5.core.errors import ConfigError
+from nmt5.data.layout import DataConfig, layout_table, plan_layout
+from nmt5.data.mixture import GroupSpec, Mixture, TaskSpec, TokenIds
+
+IDS = TokenIds(size=250_100, num_sentinels=100, fingerprint="")
+
+
+def mixture(shares, settings=None):
+    return Mixture(
+        name="m",
+        vocabulary=IDS,
+        groups=tuple(
+            GroupSpec(
+                objective=name,
+                settings=settings or {},
+                share=share,
+                tasks=(TaskSpec(name=name, corpus="c", languages=("en", "fr"), rate=1.0),),
+            )
+            for name, share in shares.items()
+        ),
+    )
+
+
+def config(**changes):
+    return DataConfig(mixture="m", store="s", **changes)
+
+
+def test_the_papers_batch():
+    layout = plan_layout(mixture({"span_corruption": 0.9, "nmt": 0.1}), config(), rows_multiple=64)
+    mlm, nmt = layout["span_corruption"], layout["nmt"]
+    assert (mlm.rows, mlm.inputs_length, mlm.targets_length, mlm.raw_segment) == (
+        896,
+        1024,
+        229,
+        1137,
+    )
+    assert (nmt.rows, nmt.inputs_length, nmt.targets_length, nmt.raw_segment) == (
+        192,
+        512,
+        512,
+        None,
+    )
+    assert nmt.share == pytest.approx(192 * 512 / (192 * 512 + 896 * 1024))
+    assert mlm.lanes == nmt.lanes == 64
+    assert "span_corruption" in layout_table(layout) and "nmt" in layout_table(layout)
+
+
+def test_rows_are_at_least_one_multiple():
+    layout = plan_layout(
+        mixture({"span_corruption": 0.999, "nmt": 0.001}),
+        config(encoder_tokens_per_batch=8192),
+        rows_multiple=4,
+    )
+    assert (layout["span_corruption"].rows, layout["nmt"].rows) == (8, 4)
+    assert layout["nmt"].share > layout["nmt"].asked_share
+
+
+def test_lengths_follow_the_noise_and_the_choice():
+    dense = plan_layout(mixture({"span_corruption": 1.0}, {"noise_density": 0.5}), config())
+    assert dense["span_corruption"].targets_length > 700
+    chosen = plan_layout(
+        mixture({"span_corruption": 1.0}),
+        config(row_lengths={"span_corruption": (512, 64)}),
+    )["span_corruption"]
+    assert (chosen.inputs_length, chosen.targets_length) == (512, 64)
+    assert chosen.raw_segment == 316, "47 noise in 16 spans and EOS are 64 targets"
+
+
+@pytest.mark.parametrize(
+    ("rows", "multiple", "lanes"), [(8, 1, 8), (205, 1, 5), (7, 1, 7), (34, 2, 2), (256, 256, 256)]
+)
+def test_lanes_divide_the_rows(rows, multiple, lanes):
+    found = plan_layout(
+        mixture({"nmt": 1.0}),
+        config(inputs_length=64, encoder_tokens_per_batch=rows * 32),
+        rows_multiple=multiple,
+    )["nmt"]
+    assert (found.rows, found.lanes) == (rows, lanes)
+
+
+def test_faults():
+    with pytest.raises(ConfigError, match="lanes = 0"):
+        config(lanes=0)
+    with pytest.raises(ConfigError, match="rows_multiple 0"):
+        plan_layout(mixture({"nmt": 1.0}), config(), rows_multiple=0)
+    with pytest.raises(ConfigError, match="prefetch_batches = -1"):
+        config(prefetch_batches=-1)
+    assert dataclasses.replace(config(), seed=3).seed == 3
