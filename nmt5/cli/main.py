@@ -63,7 +63,8 @@ def _quiet_libraries() -> None:
     """Keeps other programs' banners off the screen; set before any of them is imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-    os.environ.setdefault("ABSL_MIN_LOG_LEVEL", "2")
+    # TensorFlow only reads text here; with oneDNN on it announces so at each start.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 
 def run(arguments: Sequence[str]) -> int:

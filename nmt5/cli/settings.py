@@ -8,7 +8,6 @@ over the rest of the table below, while a name in neither is an error.
 import argparse
 from collections.abc import Iterator
 import contextlib
-import dataclasses
 import importlib
 import inspect
 import re
@@ -21,9 +20,10 @@ from nmt5.core.errors import ConfigError, unknown_name
 
 # Where each setting of a gin file lives. A configurable is a dataclass or a function.
 CONFIGURABLES = {
-    "VocabularyConfig": "nmt5.data.vocabulary",
+    "Workspace": "nmt5.cli.workspace",
+    "VocabularyConfig": "nmt5.data.vocabulary_training",
     "PrepareConfig": "nmt5.data.prepare",
-    "DataConfig": "nmt5.data.feed",
+    "DataConfig": "nmt5.data.layout",
     "model_config": "nmt5.model.config",
     "OptimizerConfig": "nmt5.training.optimizer",
     "MeshConfig": "nmt5.partitioning.mesh",
@@ -119,8 +119,3 @@ def build(name: str, **values: Any) -> Any:
                 "settings: " + unknown_name(f"parameter of {name}", match.group(1), known)
             ) from error
         raise ConfigError(f"settings: {name}: {' '.join(text.split())}") from error
-
-
-def values(config: Any) -> dict[str, Any]:
-    """Returns the fields of a setting object, for files that record what was run."""
-    return dataclasses.asdict(config)

@@ -1,0 +1,110 @@
+"""Where a project keeps its vocabulary and store, and which registered mixtures it uses.
+
+The vocabulary and the store are those of the gin file (or of `--gin.Workspace.vocabulary=...`),
+else those of the environment variables NMT5_VOCABULARY and NMT5_STORE.
+"""
+
+import dataclasses
+import importlib
+import os
+from typing import TYPE_CHECKING
+
+from etils import epath
+
+from nmt5.core.errors import ConfigError, DataError
+from nmt5.data.mixture import Mixture, read_mixture
+
+if TYPE_CHECKING:
+    from nmt5.data.sources.base import Corpus
+
+MIXTURES_DIRECTORY = "mixtures"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """Paths and names that several commands share.
+
+    Attributes:
+      vocabulary: directory of the vocabulary, or a bare SentencePiece model file.
+      store: root directory of the prepared corpora.
+      mixtures: names of registered mixtures.
+      modules: Python modules whose import registers tasks and mixtures.
+      alpha: language sampling exponent instead of the registered one.
+      parallel_share: part of encoder tokens from parallel tasks, instead of the registered one.
+    """
+
+    vocabulary: str = ""
+    store: str = ""
+    mixtures: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ("mixtures",)
+    alpha: float | None = None
+    parallel_share: float | None = None
+
+    def __post_init__(self):
+        for field in ("mixtures", "modules"):
+            value = getattr(self, field)
+            object.__setattr__(self, field, (value,) if isinstance(value, str) else tuple(value))
+        for field, variable in (("vocabulary", "NMT5_VOCABULARY"), ("store", "NMT5_STORE")):
+            object.__setattr__(self, field, getattr(self, field) or os.environ.get(variable, ""))
+
+    def needs(self, *fields: str) -> None:
+        """Raises `ConfigError` naming every one of `fields` that is not set."""
+        missing = [field for field in fields if not getattr(self, field)]
+        if missing:
+            names = ", ".join(f"Workspace.{field}" for field in missing)
+            raise ConfigError(
+                f"settings: {names} must be set, in a gin file or as "
+                f"--gin.Workspace.{missing[0]}=..."
+            )
+
+    def register(self) -> None:
+        """Imports the modules that register tasks; takes seconds, for it imports SeqIO."""
+        for module in self.modules:
+            try:
+                importlib.import_module(module)
+            except ModuleNotFoundError as error:
+                raise ConfigError(
+                    f"settings: Workspace.modules: '{module}' cannot be imported ({error})"
+                ) from error
+
+    def corpora(self) -> tuple["Corpus", ...]:
+        """Returns the corpora of all mixtures, each once; registers them first."""
+        self.needs("mixtures")
+        self.register()
+        from nmt5.data.registry import corpora_of
+
+        found = {}
+        for mixture in self.mixtures:
+            for corpus in corpora_of(mixture):
+                if found.setdefault(corpus.name, corpus) != corpus:
+                    raise DataError(f"two different corpora are called '{corpus.name}'; rename one")
+        return tuple(found[name] for name in sorted(found))
+
+    def resolve(self, name: str) -> Mixture:
+        """Resolves a registered mixture or task against the vocabulary and the store."""
+        self.needs("vocabulary", "store")
+        self.register()
+        from nmt5.data.registry import resolve
+
+        return resolve(
+            name,
+            store=self.store,
+            vocabulary=self.vocabulary,
+            alpha=self.alpha,
+            parallel_share=self.parallel_share,
+        )
+
+    def mixture_path(self, name: str) -> epath.Path:
+        """Returns where `prepare` writes a resolved mixture."""
+        return epath.Path(self.store) / MIXTURES_DIRECTORY / f"{name}.json"
+
+    def find_mixture(self, name: str) -> Mixture:
+        """Returns a mixture by its file, by its name among the prepared ones, or by resolving it.
+
+        Only the last way needs SeqIO and TensorFlow.
+        """
+        if name.endswith(".json"):
+            return read_mixture(name)
+        if self.store and self.mixture_path(name).exists():
+            return read_mixture(self.mixture_path(name))
+        return self.resolve(name)
