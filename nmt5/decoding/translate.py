@@ -10,11 +10,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 import numpy as np
 
-from nmt5.data.mixture import TokenIds
 from nmt5.decoding.batching import WIDTHS, batches_by_length
 from nmt5.decoding.beam import LengthRule, beam_search, best_of_beams
 from nmt5.decoding.cache import reorder_by, sequence_axes
-from nmt5.decoding.config import DecodingConfig
+from nmt5.decoding.decoding_config import DecodingConfig
 from nmt5.decoding.greedy import Decoded, greedy_search
 from nmt5.decoding.sampling import sample
 from nmt5.model.config import ModelConfig
@@ -43,7 +42,9 @@ def translate(
     *,
     config: ModelConfig,
     token_lists: Sequence[Sequence[int]],
-    vocabulary: TokenIds,
+    num_ids: int,
+    eos: int = 1,
+    pad: int = 0,
     decoding: DecodingConfig | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Outputs:
@@ -56,7 +57,9 @@ def translate(
       params: the model's parameters.
       config: the model.
       token_lists: source ids with their task prefix, without end of sequence.
-      vocabulary: the ids of padding and end of sequence, and how many ids may be written.
+      num_ids: ids of the vocabulary; the model's embedding may have more rows.
+      eos: id of the end of a sequence.
+      pad: id of padding.
       decoding: the search.
       progress: called with (sources done, all sources) after each batch.
 
@@ -69,9 +72,7 @@ def translate(
     ids: list[list[int]] = [[] for _ in cut]
     scores = [0.0] * len(cut)
     num_unfinished = num_done = 0
-    for batch in batches_by_length(
-        cut, rows=decoding.batch_rows, eos=vocabulary.eos, pad=vocabulary.pad
-    ):
+    for batch in batches_by_length(cut, rows=decoding.batch_rows, eos=eos, pad=pad):
         # Rows beyond the sources have no index; any will do.
         indices_B = np.zeros(len(batch.tokens_BS), np.int32)
         indices_B[: len(batch.indices)] = batch.indices
@@ -80,17 +81,17 @@ def translate(
             batch.tokens_BS,
             indices_B,
             config=config,
-            num_ids=vocabulary.size,
-            eos=vocabulary.eos,
-            pad=vocabulary.pad,
+            num_ids=num_ids,
+            eos=eos,
+            pad=pad,
             decoding=decoding,
         )
         tokens_BT, scores_B = jax.device_get((decoded.tokens_NT, decoded.scores_N))
         for row, index in enumerate(batch.indices):
             output = tokens_BT[row].tolist()
-            ended = vocabulary.eos in output
+            ended = eos in output
             num_unfinished += not ended
-            ids[index] = output[: output.index(vocabulary.eos)] if ended else output
+            ids[index] = output[: output.index(eos)] if ended else output
             scores[index] = float(scores_B[row])
         num_done += len(batch.indices)
         if progress is not None:

@@ -1,0 +1,1 @@
+"""What a checkpoint can do: scores with intervals and signatures, and translations to read."""

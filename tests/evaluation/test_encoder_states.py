@@ -1,0 +1,41 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nmt5.evaluation.encoder_states import mean_states
+from nmt5.model.config import model_config
+from nmt5.model.network import Transformer
+from nmt5.model.parameters import init_params
+
+CONFIG = model_config("tiny", vocab_size=48)
+TEXTS = [[5, 6, 7], [8], [], [9, 10, 11, 12, 13], [5, 6]]
+
+
+@pytest.fixture(scope="module")
+def params():
+    return init_params(CONFIG, jax.random.key(0))
+
+
+def test_the_mean_is_over_the_texts_own_tokens(params):
+    found = mean_states(params, config=CONFIG, token_lists=TEXTS, batch_rows=2)
+    assert found.shape == (5, CONFIG.emb_dim) and found.dtype == np.float32
+    for text, vector in zip(TEXTS, found, strict=True):
+        tokens = jnp.asarray([[*text, 1, 0, 0, 0, 0, 0][:8]])
+        states = Transformer(CONFIG).apply({"params": params}, tokens, method="encode")[0]
+        wanted = states[: len(text)].mean(axis=0) if text else states[0]
+        np.testing.assert_allclose(vector, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_long_texts_are_cut_and_progress_is_told(params):
+    seen = []
+    found = mean_states(
+        params,
+        config=CONFIG,
+        token_lists=[[5, 6, 7, 8, 9], [5, 6]],
+        max_input_tokens=3,
+        batch_rows=1,
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-5, atol=1e-6)
+    assert seen == [(1, 2), (2, 2)]
