@@ -1,6 +1,7 @@
-"""Small stores of random ids, written record by record."""
+"""Small stores of random ids, written record by record; sources and a vocabulary of toy text."""
 
 import collections
+import dataclasses
 import hashlib
 
 from array_record.python import array_record_module
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from nmt5.data.mixture import GroupSpec, Mixture, TaskSpec, TokenIds
+from nmt5.data.sources.base import TextSource
 from nmt5.data.store import (
     PAIR_WRITER_OPTIONS,
     SEGMENT_WRITER_OPTIONS,
@@ -17,6 +19,7 @@ from nmt5.data.store import (
     encode_record,
     write_corpus_info,
 )
+from nmt5.data.vocabulary_training import VocabularyConfig, train_vocabulary
 
 IDS = TokenIds(size=1000, num_sentinels=100, fingerprint="f" * 64)
 
@@ -131,3 +134,56 @@ def small_mixture():
             ),
         ),
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ListSource(TextSource):
+    """Examples given as tuples of texts, two shards, validation like training."""
+
+    examples: tuple[tuple[str, ...], ...]
+
+    def splits(self):
+        return ("train", "validation")
+
+    def shards(self, split):
+        return ("even", "odd")
+
+    def read(self, split, shard, dropped):
+        for example in self.examples[("even", "odd").index(shard) :: 2]:
+            if all(example):
+                yield dict(zip(self.languages, example, strict=True))
+            else:
+                dropped["empty"] += 1
+
+
+@pytest.fixture(scope="session")
+def list_source():
+    """Returns a function from languages and tuples of texts to a source."""
+
+    def make(languages, examples):
+        return ListSource(languages=tuple(languages), examples=tuple(map(tuple, examples)))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def toy_sentences():
+    """Returns a function that makes sentences of six made-up words."""
+
+    def make(number, *, seed=0):
+        rng = np.random.default_rng(seed)
+        syllables = [onset + vowel for onset in "bdfgklmnprst" for vowel in "aeiou"]
+        words = ["".join(rng.choice(syllables, 3)) for _ in range(80)]
+        return [" ".join(rng.choice(words, 6)) for _ in range(number)]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def toy_vocabulary(tmp_path_factory, toy_sentences):
+    """The directory of a real vocabulary of 460 ids with codes for fr and zh-Hant."""
+    directory = tmp_path_factory.mktemp("vocabulary")
+    config = VocabularyConfig(vocab_size=460, language_codes=("fr", "zh-Hant"))
+    texts = {"fr": toy_sentences(300), "ja": ["日本語の文", "文の日本"] * 10}
+    train_vocabulary(texts, directory=directory, config=config)
+    return directory
