@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import contextlib
 import importlib
 import inspect
+import os
 import re
 import tokenize
 from typing import Any
@@ -33,15 +34,37 @@ CONFIGURABLES = {
     "ReportConfig": "nmt5.report.page",
 }
 
+_targets: dict[str, Any] = {}
 _registered: dict[str, Any] = {}
+
+# Words and paths: what a shell leaves of a string whose quotes the user did not double.
+_BARE_TEXT = re.compile(r"[\w./~:@+-][\w./~:@+ -]*")
+
+
+class _OtherCommandsSettings(set):
+    """Names for gin to pass over. Looks empty, for otherwise gin also passes over bad imports."""
+
+    def __bool__(self) -> bool:
+        return False
 
 
 def _configurable(name: str) -> Any:
     if name not in _registered:
         module = CONFIGURABLES[name]
-        target = getattr(importlib.import_module(module), name)
-        _registered[name] = gin.external_configurable(target, name=name, module=module)
+        _targets[name] = getattr(importlib.import_module(module), name)
+        _registered[name] = gin.external_configurable(_targets[name], name=name, module=module)
     return _registered[name]
+
+
+def _quoted(binding: str) -> str:
+    """Lets `--gin.Workspace.store=runs/a` mean the string, which gin itself would refuse."""
+    name, value = binding.split("=", 1)
+    try:
+        gin.config.parse_value(value)
+    except (ValueError, SyntaxError, tokenize.TokenError):
+        if _BARE_TEXT.fullmatch(value):
+            return f"{name}={value!r}"
+    return binding
 
 
 def _explain(error: Exception) -> str:
@@ -53,7 +76,7 @@ def _explain(error: Exception) -> str:
         return unknown_name("setting", name, CONFIGURABLES) + where
     if match := re.search(r"Configurable '([^']+)' doesn't have a parameter named '([^']+)'", text):
         owner, parameter = match.groups()
-        known = inspect.signature(_registered[owner.split(".")[-1]]).parameters
+        known = inspect.signature(_targets[owner.split(".")[-1]]).parameters
         return unknown_name(f"parameter of {owner}", parameter, known) + where
     return text
 
@@ -70,16 +93,25 @@ def parse(args: argparse.Namespace, *names: str) -> None:
     """
     for name in names:
         _configurable(name)
-    others = [name for name in CONFIGURABLES if name not in _registered]
+    others = _OtherCommandsSettings(name for name in CONFIGURABLES if name not in _registered)
     gin.clear_config()
+    for file in args.gin_file:
+        if not os.path.exists(file):
+            raise ConfigError(f"settings: gin file {file} does not exist")
     try:
         gin.parse_config_files_and_bindings(
-            args.gin_file, args.gin_bindings, skip_unknown=others, print_includes_and_imports=False
+            args.gin_file,
+            [_quoted(binding) for binding in args.gin_bindings],
+            skip_unknown=others,
+            print_includes_and_imports=False,
         )
     except OSError as error:
         raise ConfigError(f"settings: {_explain(error)}") from error
     except (ValueError, SyntaxError, tokenize.TokenError, ImportError, AttributeError) as error:
         files = ", ".join(args.gin_file) or "the command line"
+        if isinstance(error, tokenize.TokenError):
+            message, (line, _) = error.args
+            raise ConfigError(f"settings: {files}, line {line}: {message}") from error
         raise ConfigError(f"settings: {files}: {_explain(error)}") from error
 
 
@@ -113,8 +145,7 @@ def build(name: str, **values: Any) -> Any:
                 f"settings: {asked} must be set, in a gin file or as --gin.{name}.{missing[0]}=..."
             ) from error
         if match := re.search(r"unexpected keyword argument '(\w+)'", text):
-            target = _configurable(name)
-            known = inspect.signature(target).parameters
+            known = inspect.signature(_targets[name]).parameters
             raise ConfigError(
                 "settings: " + unknown_name(f"parameter of {name}", match.group(1), known)
             ) from error
