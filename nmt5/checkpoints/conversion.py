@@ -402,9 +402,6 @@ def _write_companions(config, opened: OpenedCheckpoint, directory: epath.Path, w
         content = huggingface_config(opened.config, family=family, dtype=config.dtype, extra=extra)
         write_json(directory / "config.json", content)
     elif config.format == NATIVE:
-        if files:
-            (directory / COMPANIONS_DIRECTORY).mkdir()
-            write_companions(directory / COMPANIONS_DIRECTORY, files)
         writer.write_description(
             {
                 "format": 1,
@@ -420,6 +417,9 @@ def _write_companions(config, opened: OpenedCheckpoint, directory: epath.Path, w
                 },
             }
         )
+        if files:
+            (directory / COMPANIONS_DIRECTORY).mkdir()
+            write_companions(directory / COMPANIONS_DIRECTORY, files)
 
 
 def vocabulary_model(path: os.PathLike | str) -> bytes:

@@ -28,8 +28,9 @@ from nmt5.model.config import ModelConfig
 LEGACY, ORBAX, NATIVE = "t5x", "t5x_orbax", "nmt5"
 CHECKPOINT_FILE = "checkpoint"
 STATE_ITEM, DESCRIPTION_ITEM = "state", "description"
-# Tokenizer of a Hugging Face model that became a native checkpoint.
-COMPANIONS_DIRECTORY = "huggingface"
+# Tokenizer of a Hugging Face model that became a native checkpoint; inside of an item, because
+# Orbax warns of directories that it does not know.
+COMPANIONS_DIRECTORY = "description/huggingface"
 CHECKPOINT_NAME = re.compile(r"checkpoint_(\d+)")
 _VERSIONS = (2, 3)
 _MAX_JSON_BYTES = 2**24
