@@ -154,7 +154,8 @@ def read_json_file(path: epath.PathLike) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         place = Place(str(path), f"line {error.lineno}, column {error.colno}")
-        cut = error.pos >= len(text.rstrip())
+        unfinished = error.msg.startswith("Unterminated string")
+        cut = unfinished or error.pos >= len(text.rstrip())
         found = "the JSON ends too early" if cut else f"not JSON ({error.msg})"
         raise place.error(found, "get the file again") from error
 

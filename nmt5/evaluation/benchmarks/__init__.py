@@ -1,0 +1,1 @@
+"""The papers' evaluation sets: their files, their form as text, and what is measured on them."""
