@@ -38,6 +38,7 @@ __all__ = [
     "add_span_corruption_task",
     "configure",
     "corpora_of",
+    "feature",
     "find_store",
     "find_vocabulary",
     "mixture_definition",
@@ -287,13 +288,11 @@ def add_parallel_task(
 
 
 def _add_task(definition, vocabulary, *, key_map, metric_fns=()) -> seqio.Task:
-    path = None if vocabulary is None else os.fspath(vocabulary)
-    feature = seqio.Feature(vocabulary=_task_vocabulary(path), add_eos=True)
     try:
         return seqio.TaskRegistry.add(
             definition.name,
             source=TextDataSource(definition),
-            output_features={"inputs": feature, "targets": feature},
+            output_features={"inputs": feature(vocabulary), "targets": feature(vocabulary)},
             preprocessors=[
                 functools.partial(seqio.preprocessors.rekey, key_map=key_map),
                 functools.partial(
@@ -305,6 +304,12 @@ def _add_task(definition, vocabulary, *, key_map, metric_fns=()) -> seqio.Task:
         )
     except ValueError as error:
         raise ConfigError(f"task '{definition.name}': {error}") from error
+
+
+def feature(vocabulary: os.PathLike | str | None = None) -> seqio.Feature:
+    """Returns an output feature over a vocabulary's path, or None for the one that is set."""
+    path = None if vocabulary is None else os.fspath(vocabulary)
+    return seqio.Feature(vocabulary=_task_vocabulary(path), add_eos=True)
 
 
 @functools.cache
