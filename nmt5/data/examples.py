@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import dataclasses
 import itertools
 import os
+import resource
+import threading
 
 import numpy as np
 
@@ -20,6 +22,10 @@ from nmt5.data.store import CorpusInfo, OpenFiles, StoredSplit, open_split, read
 
 # Shards with fewer full segments than this are asked how long their last one is (see `Segments`).
 _SHORT_SHARD_RECORDS = 64
+
+# An open reader takes a few kB, opening one 90 us: with 1,500 corpora and Zipf weights, 128 files
+# gave 7,100 examples/s where 4,000 gave 9,400.
+_MOST_OPEN_FILES = 4096
 
 
 class Segments:
@@ -169,6 +175,7 @@ class GroupExamples:
         self._order = EpochOrder(seed=seed)
         self._keys = [stable_key(reader.task.name) for reader in self.readers]
         self._noise_key = noise_key(seed, group.objective)
+        self._of_thread = threading.local()
 
     def read(self, start: int, stop: int) -> list[tuple[int, Example]]:
         """Returns examples `start` to `stop` as (index of the task, example).
@@ -177,7 +184,9 @@ class GroupExamples:
           DataError: a store is damaged, or a text needs more sentinels than there are.
         """
         tasks, occurrences = self._table.select(np.arange(start, stop))
-        noise = NoiseAt(self._noise_key)
+        noise = getattr(self._of_thread, "noise", None)
+        if noise is None:
+            noise = self._of_thread.noise = NoiseAt(self._noise_key)
         examples = []
         for number, task, occurrence in zip(
             range(start, stop), tasks.tolist(), occurrences.tolist(), strict=True
@@ -212,6 +221,20 @@ class NoiseAt:
         self._state["state"]["counter"][:] = (0, 0, number, 0)
         self._bits.state = self._state
         return self._generator
+
+
+def shared_open_files(limit: int | None) -> OpenFiles:
+    """Returns the readers that the groups of a feed share.
+
+    Args:
+      limit: most shards open at a time; None takes half of what the system allows.
+    """
+    if limit is None:
+        allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        limit = _MOST_OPEN_FILES
+        if allowed != resource.RLIM_INFINITY:
+            limit = max(min(limit, allowed // 2), 1)
+    return OpenFiles(limit)
 
 
 def open_group(

@@ -22,13 +22,13 @@ import numpy as np
 
 from nmt5.core.errors import ConfigError, DataError
 from nmt5.core.files import sha256
-from nmt5.data.examples import ExampleMaker, GroupExamples, open_group
+from nmt5.data.examples import ExampleMaker, GroupExamples, open_group, shared_open_files
 from nmt5.data.heldout import example_lengths, heldout_batches
 from nmt5.data.layout import DataConfig, RowLayout, layout_table, plan_layout
 from nmt5.data.mixture import GroupSpec, Mixture, TaskSpec
 from nmt5.data.objectives import Example
 from nmt5.data.packing import build_rows, first_fit
-from nmt5.data.store import CorpusInfo, OpenFiles
+from nmt5.data.store import CorpusInfo
 
 __all__ = [
     "DataConfig",
@@ -110,7 +110,7 @@ class Feed:
         )
         self._prefetch_batches = config.prefetch_batches
         infos: dict[str, CorpusInfo] = {}
-        open_files = OpenFiles(config.open_files)
+        open_files = shared_open_files(config.open_files)
         streams, first_task = {}, 0
         for group in mixture.groups:
             row = self.layout[group.objective]

@@ -7,12 +7,19 @@ import logging
 import numpy as np
 
 from nmt5.core.errors import DataError
-from nmt5.data.examples import ExampleMaker, NoiseAt, TaskReader, noise_key, open_group
+from nmt5.data.examples import (
+    ExampleMaker,
+    NoiseAt,
+    TaskReader,
+    noise_key,
+    open_group,
+    shared_open_files,
+)
 from nmt5.data.layout import DataConfig, plan_layout
 from nmt5.data.mixture import GroupSpec, Mixture, TaskSpec
 from nmt5.data.objectives import Example
 from nmt5.data.packing import build_rows, first_fit
-from nmt5.data.store import CorpusInfo, OpenFiles, read_corpus_info
+from nmt5.data.store import CorpusInfo, read_corpus_info
 
 _WINDOW_EXAMPLES = 256
 
@@ -47,7 +54,7 @@ def heldout_batches(
     """
     layout = plan_layout(mixture, config)
     infos: dict[str, CorpusInfo] = {}
-    open_files = OpenFiles(config.open_files)
+    open_files = shared_open_files(config.open_files)
     groups = [_with_split(group, config, split=split, infos=infos) for group in mixture.groups]
     left_out = sum(len(group.tasks) for group in mixture.groups) - sum(
         len(group.tasks) for group in groups

@@ -30,7 +30,8 @@ class DataConfig:
       lanes: independent streams whose rows make up a batch; decides how rows are spread over
         processes. None takes a divisor of the rows that fits the mesh.
       prefetch_batches: batches made ahead in the background; 0 makes them when asked for.
-      open_files: most files open at a time.
+      open_files: most shards open at a time; None takes half of what the system allows a process
+        (`ulimit -n`), at most 4,096.
     """
 
     mixture: str
@@ -41,7 +42,7 @@ class DataConfig:
     seed: int = 0
     lanes: int | None = None
     prefetch_batches: int = 2
-    open_files: int = 128
+    open_files: int | None = None
 
     def __post_init__(self):
         least = {
@@ -49,7 +50,6 @@ class DataConfig:
             "encoder_tokens_per_batch": 1,
             "seed": 0,
             "prefetch_batches": 0,
-            "open_files": 1,
         }
         for name, smallest in least.items():
             value = getattr(self, name)
@@ -57,8 +57,10 @@ class DataConfig:
                 raise ConfigError(
                     f"DataConfig.{name} = {value!r}, expected an integer of at least {smallest}"
                 )
-        if self.lanes is not None and self.lanes < 1:
-            raise ConfigError(f"DataConfig.lanes = {self.lanes}, expected None or at least 1")
+        for name in ("lanes", "open_files"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"DataConfig.{name} = {value}, expected None or at least 1")
         for objective, lengths in (self.row_lengths or {}).items():
             if objective not in OBJECTIVES:
                 raise ConfigError(

@@ -87,6 +87,8 @@ def test_lanes_divide_the_rows(rows, multiple, lanes):
 def test_faults():
     with pytest.raises(ConfigError, match="lanes = 0"):
         config(lanes=0)
+    with pytest.raises(ConfigError, match="open_files = 0"):
+        config(open_files=0)
     with pytest.raises(ConfigError, match="rows_multiple 0"):
         plan_layout(mixture({"nmt": 1.0}), config(), rows_multiple=0)
     with pytest.raises(ConfigError, match="prefetch_batches = -1"):
