@@ -1,0 +1,96 @@
+"""Translating lines as they come: from a file or standard input, a chunk at a time."""
+
+from collections.abc import Callable, Iterable, Iterator
+import dataclasses
+import itertools
+import json
+import time
+
+from nmt5.data.languages import check_language
+from nmt5.decoding.decoding_config import DecodingConfig
+from nmt5.decoding.translate import translate
+from nmt5.evaluation.loading import LoadedModel
+
+
+@dataclasses.dataclass(frozen=True)
+class InferConfig:
+    """How lines are translated.
+
+    Attributes:
+      language: code of the target language.
+      code_template: text before a line, with `{language}` for that code.
+      chunk_lines: lines read and sorted by length together; outputs appear after each chunk.
+    """
+
+    language: str
+    code_template: str = "<2{language}> "
+    chunk_lines: int = 1024
+
+    def __post_init__(self):
+        check_language(self.language)
+
+
+@dataclasses.dataclass(frozen=True)
+class Inference:
+    """One line and its translation; `score` is that of the search."""
+
+    source: str
+    output: str
+    score: float
+
+    def to_json_line(self) -> str:
+        """Returns one line of JSON with source, output and score."""
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False) + "\n"
+
+
+def infer_lines(
+    lines: Iterable[str],
+    *,
+    model: LoadedModel,
+    config: InferConfig,
+    decoding: DecodingConfig | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Iterator[Inference]:
+    """Translates lines in order; an empty line gives an empty output.
+
+    Args:
+      lines: with or without their line ends.
+      model: the model.
+      config: the target language.
+      decoding: the search.
+      say: takes a line on progress and speed after each chunk, and on inputs that were cut.
+
+    Yields:
+      One `Inference` per line.
+
+    Raises:
+      DataError: unknown target language (when the configuration is made).
+    """
+    ids, vocabulary = model.vocabulary.token_ids, model.vocabulary
+    prefix = vocabulary.encode(config.code_template.format(language=config.language))
+    started, num_done, num_ids = time.monotonic(), 0, 0
+    iterator = iter(lines)
+    while chunk := [line.rstrip("\r\n") for line in itertools.islice(iterator, config.chunk_lines)]:
+        written = [index for index, line in enumerate(chunk) if line.strip()]
+        found = translate(
+            model.params,
+            config=model.config,
+            token_lists=[prefix + vocabulary.encode(chunk[index]) for index in written],
+            num_ids=ids.size,
+            eos=ids.eos,
+            pad=ids.pad,
+            decoding=decoding,
+        )
+        outputs = [Inference(line, "", 0.0) for line in chunk]
+        for index, output, score in zip(written, found.ids, found.scores, strict=True):
+            outputs[index] = Inference(chunk[index], vocabulary.decode(output), score)
+        num_done += len(chunk)
+        num_ids += sum(map(len, found.ids))
+        if say is not None:
+            seconds = max(time.monotonic() - started, 1e-9)
+            cut = f", {found.num_cut_inputs} cut: too long" if found.num_cut_inputs else ""
+            say(
+                f"{num_done} lines, {num_done / seconds:.1f} lines/s, "
+                f"{num_ids / seconds:.0f} output tokens/s{cut}"
+            )
+        yield from outputs

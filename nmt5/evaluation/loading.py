@@ -1,0 +1,73 @@
+"""A checkpoint ready to answer: parameters on the device, its model, and the right vocabulary."""
+
+from collections.abc import Mapping
+import dataclasses
+import os
+from typing import Any
+
+from etils import epath
+import jax
+import jax.numpy as jnp
+
+from nmt5.checkpoints.checksums import FILE as CHECKSUMS
+from nmt5.checkpoints.manager import Description, find_checkpoint, load_params
+from nmt5.core.errors import VocabularyError
+from nmt5.core.files import sha256
+from nmt5.data.vocabulary import Vocabulary, require_same
+from nmt5.model.config import ModelConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedModel:
+    """What decoding and encoding need of a checkpoint.
+
+    Attributes:
+      params: nested dictionary of arrays.
+      config: the model.
+      description: the checkpoint's own words.
+      vocabulary: the one that it was trained with.
+    """
+
+    params: Mapping[str, Any]
+    config: ModelConfig
+    description: Description
+    vocabulary: Vocabulary
+
+
+def load_model(checkpoint: os.PathLike | str, *, vocabulary: Vocabulary) -> LoadedModel:
+    """Loads the parameters of a checkpoint and checks that the vocabulary is its own.
+
+    Args:
+      checkpoint: a run directory, its `checkpoints` directory, or one `checkpoint_<step>`.
+      vocabulary: the vocabulary that texts will be encoded with.
+
+    Raises:
+      CheckpointError: missing or damaged.
+      VocabularyError: the checkpoint was trained with another vocabulary, or its embedding has
+        fewer rows than the vocabulary has ids.
+    """
+    params, description = load_params(checkpoint)
+    require_same(
+        description.vocabulary_fingerprint, vocabulary.fingerprint, where=f"checkpoint {checkpoint}"
+    )
+    config = ModelConfig.from_dict(description.model)
+    size = vocabulary.token_ids.size
+    if config.vocab_size < size:
+        raise VocabularyError(
+            f"checkpoint {checkpoint}: its embedding has {config.vocab_size} rows, the vocabulary "
+            f"{size} ids; use the vocabulary that it was trained with"
+        )
+    return LoadedModel(jax.tree.map(jnp.asarray, params), config, description, vocabulary)
+
+
+def checkpoint_identity(checkpoint: os.PathLike | str) -> tuple[epath.Path, str]:
+    """Finds the checkpoint that `load_model` would take, and what tells it from all others.
+
+    Returns:
+      Its directory, and the SHA-256 of the list of its files' checksums.
+
+    Raises:
+      CheckpointError: missing or damaged.
+    """
+    found = find_checkpoint(checkpoint)
+    return found, sha256((found / CHECKSUMS).read_bytes())

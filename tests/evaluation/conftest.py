@@ -1,0 +1,93 @@
+"""A vocabulary of a few hundred pieces and a checkpoint of a tiny untrained model."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from nmt5.checkpoints import manager
+from nmt5.data.vocabulary_training import VocabularyConfig, train_vocabulary
+from nmt5.model.config import model_config
+from nmt5.model.parameters import init_params
+
+ENGLISH = [
+    "Enter a valid value.",
+    "This field is required.",
+    "Enter a whole number.",
+    "Enter a valid date.",
+    "Select a valid choice.",
+    "No file was submitted.",
+    "The submitted file is empty.",
+    "Enter a list of values.",
+]
+GERMAN = [
+    "Bitte einen gültigen Wert eingeben.",
+    "Dieses Feld ist zwingend erforderlich.",
+    "Bitte eine ganze Zahl eingeben.",
+    "Bitte ein gültiges Datum eingeben.",
+    "Bitte eine gültige Auswahl treffen.",
+    "Es wurde keine Datei übertragen.",
+    "Die übertragene Datei ist leer.",
+    "Bitte eine Liste mit Werten eingeben.",
+]
+HEBREW = ["יש להזין ערך חוקי.", "יש להזין תוכן בשדה זה.", "נא להזין מספר שלם."]
+
+
+@pytest.fixture(scope="session")
+def messages():
+    """`{English: {language: text}}`: German throughout, Hebrew for three messages."""
+    found = {english: {"de": german} for english, german in zip(ENGLISH, GERMAN, strict=True)}
+    for english, hebrew in zip(ENGLISH, HEBREW, strict=False):
+        found[english]["iw"] = hebrew
+    return found
+
+
+def _vocabulary(directory, codes):
+    config = VocabularyConfig(
+        vocab_size=400,
+        num_sentinels=20,
+        language_codes=codes,
+        character_coverage=1.0,
+    )
+    texts = {"en": ENGLISH * 5, "de": GERMAN * 5, "iw": HEBREW * 5}
+    return train_vocabulary(texts, directory=directory, config=config)
+
+
+@pytest.fixture(scope="session")
+def vocabulary(tmp_path_factory):
+    return _vocabulary(tmp_path_factory.mktemp("vocabulary"), ("en", "de", "iw"))
+
+
+@pytest.fixture(scope="session")
+def other_vocabulary(tmp_path_factory):
+    return _vocabulary(tmp_path_factory.mktemp("other_vocabulary"), ("en", "de"))
+
+
+@pytest.fixture(scope="session")
+def save_checkpoint(vocabulary):
+    """Writes `checkpoint_<step>` of an untrained model into a run directory."""
+
+    def save(run, *, step, seed=0):
+        config = model_config("tiny", vocab_size=408)
+        description = manager.Description(
+            step=step,
+            model=config.to_dict(),
+            vocabulary_fingerprint=vocabulary.fingerprint,
+            vocabulary_size=vocabulary.token_ids.size,
+            mixture="toy",
+        )
+        state = {
+            "target": init_params(config, jax.random.key(seed)),
+            "state": {"step": jnp.int32(step)},
+        }
+        writer = manager.CheckpointWriter(run / manager.SUBDIRECTORY, keep=None)
+        writer.save(step, state, feed={}, progress={}, description=description)
+        writer.close()
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def run_directory(tmp_path_factory, save_checkpoint):
+    run = tmp_path_factory.mktemp("run")
+    save_checkpoint(run, step=7)
+    return run

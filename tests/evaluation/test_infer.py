@@ -1,0 +1,56 @@
+import json
+
+import pytest
+
+from nmt5.core.errors import DataError
+from nmt5.decoding.decoding_config import DecodingConfig
+from nmt5.evaluation.infer import InferConfig, infer_lines
+from nmt5.evaluation.loading import load_model
+
+DECODING = DecodingConfig(max_input_tokens=24, max_output_tokens=5, batch_rows=4)
+
+
+@pytest.fixture(scope="module")
+def model(run_directory, vocabulary):
+    return load_model(run_directory, vocabulary=vocabulary)
+
+
+def test_lines_come_back_in_order_whatever_the_chunks(model):
+    lines = ["Enter a valid date.\n", "\n", "Enter\r\n", "No file was submitted", "Enter"]
+    said = []
+    found = list(
+        infer_lines(
+            lines,
+            model=model,
+            config=InferConfig("de"),
+            decoding=DECODING,
+            say=said.append,
+        )
+    )
+    sources = ["Enter a valid date.", "", "Enter", "No file was submitted", "Enter"]
+    assert [one.source for one in found] == sources
+    assert found[1].output == "" and found[2].output == found[4].output
+    apart = list(
+        infer_lines(lines, model=model, config=InferConfig("de", chunk_lines=2), decoding=DECODING)
+    )
+    assert [one.output for one in apart] == [one.output for one in found]
+    assert said[0].startswith("5 lines, ") and "output tokens/s" in said[0]
+    assert json.loads(found[0].to_json_line())["source"] == "Enter a valid date."
+
+
+def test_the_language_reaches_the_model(model):
+    scores = []
+    for language in ("de", "iw"):
+        config = InferConfig(language)
+        (one,) = infer_lines(["Enter a date."], model=model, config=config, decoding=DECODING)
+        scores.append(one.score)
+    assert scores[0] != pytest.approx(scores[1], abs=1e-6)
+
+
+def test_an_unknown_language_is_refused():
+    with pytest.raises(DataError, match="unknown language 'gerrman'"):
+        InferConfig("gerrman")
+
+
+def test_no_lines_give_nothing(model):
+    assert list(infer_lines([], model=model, config=InferConfig("de"))) == []
