@@ -1,0 +1,101 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nmt5.core.axes import LOGICAL_AXIS_OF_LETTER
+from nmt5.core.pytrees import flatten_paths
+from nmt5.model.config import model_config
+from nmt5.model.parameters import init_params, init_variables, num_params, param_axes, param_shapes
+
+# Totals and parts of mT5 as T5X's own network has them.
+MT5 = {
+    "small": (300_176_768, 128_057_344, 18_883_264, 25_178_816),
+    "base": (582_401_280, 192_086_016, 84_954_240, 113_275_008),
+    "large": (1_229_581_312, 256_114_688, 308_332_032, 409_019_904),
+    "xl": (3_742_619_648, 512_229_376, 1_157_729_280, 1_560_431_616),
+    "xxl": (12_921_057_280, 1_024_458_752, 4_630_714_368, 6_241_425_408),
+}
+
+
+@pytest.mark.parametrize("size", MT5)
+def test_mt5_counts(size):
+    total, table, encoder, decoder = MT5[size]
+    shapes = param_shapes(model_config(f"mt5_{size}"))
+    parts = {"token_embedder": 0, "encoder": 0, "decoder": 0}
+    for path, shape in shapes.items():
+        parts[path.split("/")[0]] += shape.size
+    head = shapes["decoder/logits_dense/kernel"].size
+    assert sum(parts.values()) == total
+    assert (parts["token_embedder"], head) == (table, table)
+    assert (parts["encoder"], parts["decoder"] - head) == (encoder, decoder)
+
+
+def arithmetic(config):
+    """The published formula, written independently of the network."""
+    d, j, f, v = config.emb_dim, config.joined_dim, config.mlp_dim, config.vocab_size
+    mlp = (len(config.mlp_activations) + 1) * d * f
+    layers = config.num_encoder_layers * (4 * d * j + mlp + 2 * d)
+    layers += config.num_decoder_layers * (8 * d * j + mlp + 3 * d)
+    tables = 2
+    if config.relative_bias == "per_layer":
+        tables = config.num_encoder_layers + config.num_decoder_layers
+    embeddings = 1 if config.logits_via_embedding else 2
+    return layers + tables * config.num_heads * config.relative_buckets + 2 * d + embeddings * v * d
+
+
+@pytest.mark.parametrize(
+    "size", ["t5_small", "t5_3b", "t5_1_1_base", "byt5_small", "umt5_small", "demo", "tiny"]
+)
+def test_counts_of_other_families(size):
+    assert num_params(model_config(size)) == arithmetic(model_config(size))
+
+
+def test_known_totals_of_other_families():
+    assert num_params(model_config("t5_small")) == 60_506_624
+    assert num_params(model_config("t5_base")) == 222_903_552
+    assert num_params(model_config("aya_101")) == MT5["xxl"][0]
+    # One table per layer and stack instead of one per stack.
+    mt5 = num_params(model_config("mt5_small", vocab_size=256_384))
+    assert num_params(model_config("umt5_small")) == mt5 + 2 * 7 * 32 * 6
+
+
+def test_every_parameter_has_a_logical_axis_per_dimension():
+    config = model_config("tiny", relative_bias="per_layer")
+    shapes, axes = param_shapes(config), param_axes(config)
+    assert set(shapes) == set(axes)
+    for path, names in axes.items():
+        assert len(names) == len(shapes[path].shape), path
+        assert set(names) <= set(LOGICAL_AXIS_OF_LETTER.values()), path
+    assert axes["encoder/layers_1/relpos_bias/rel_embedding"] == ("heads", "relpos_buckets")
+
+
+def test_params_axes_collection_is_t5x_s():
+    axes = init_variables(model_config("tiny"), jax.random.key(0))["params_axes"]
+    assert axes["token_embedder"]["embedding_axes"].names == ("vocab", "embed")
+
+
+def test_initial_distributions():
+    config = model_config("tiny", emb_dim=64, num_heads=4, head_dim=16, mlp_dim=256, vocab_size=999)
+    params = flatten_paths(init_params(config, jax.random.key(0)))
+    joined = 64
+    expected = {
+        "token_embedder/embedding": 1.0,
+        "encoder/layers_0/attention/query/kernel": (64 * 16) ** -0.5,
+        "encoder/layers_0/attention/key/kernel": 64**-0.5,
+        "encoder/layers_0/attention/out/kernel": joined**-0.5,
+        "encoder/layers_0/mlp/wi_0/kernel": 64**-0.5,
+        "encoder/layers_0/mlp/wo/kernel": 256**-0.5,
+        "decoder/logits_dense/kernel": 64**-0.5,
+        "encoder/relpos_bias/rel_embedding": (2 / (4 + 32)) ** 0.5,
+    }
+    for path, std in expected.items():
+        assert params[path].dtype == jnp.float32
+        np.testing.assert_allclose(np.std(params[path]), std, rtol=0.06, err_msg=path)
+    # Truncated at two standard deviations (of the untruncated normal) or not at all.
+    wide = np.abs(params["encoder/layers_0/mlp/wi_0/kernel"]).max() * 64**0.5
+    assert 2.0 < wide < 2.3
+    assert np.abs(params["encoder/layers_0/attention/key/kernel"]).max() * 64**0.5 > 3.0
+    np.testing.assert_array_equal(params["encoder/encoder_norm/scale"], 1.0)
+    again = init_params(config, jax.random.key(0))["token_embedder"]["embedding"]
+    np.testing.assert_array_equal(again, params["token_embedder/embedding"])
