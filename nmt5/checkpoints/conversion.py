@@ -159,10 +159,17 @@ def convert(config: ConvertConfig, *, report: Callable[[str], None] = print) -> 
         is left at the target.
       StorageError: the target exists already, or the disk has no room.
     """
-    started = time.monotonic()
     source = hub.resolve(config.source, report=report)
     opened = open_checkpoint(source, step=config.step)
     report(f"{config.source}: {opened.format}, {_summary(opened)}")
+    return convert_opened(opened, config, report=report)
+
+
+def convert_opened(
+    opened: OpenedCheckpoint, config: ConvertConfig, *, report: Callable[[str], None] = print
+) -> Converted:
+    """Converts a checkpoint that is open already; see `convert`."""
+    started = time.monotonic()
     target = _target_path(config, opened.step)
     moves = _moves(config, opened)
     slots = _slots(config, opened)

@@ -46,8 +46,7 @@ def parse_msgpack(path: os.PathLike | str) -> Any:
       CheckpointError: not MessagePack, truncated, or arrays whose sizes contradict their shapes.
     """
     path = epath.Path(path)
-    file = RandomAccessFile(path)
-    try:
+    with RandomAccessFile(path) as file:
         scanner = _Scanner(file)
         tree = scanner.value(0)
         if scanner.position != file.size:
@@ -55,8 +54,6 @@ def parse_msgpack(path: os.PathLike | str) -> Any:
                 f"{path}: {file.size - scanner.position} bytes follow the end of the data; damaged"
             )
         return _joined_chunks(tree, where=str(path))
-    finally:
-        file.close()
 
 
 class _Scanner:

@@ -44,17 +44,15 @@ def parse_safetensors(path: os.PathLike | str) -> dict[str, StoredTensor]:
         the end of the file, unknown element type.
     """
     path = epath.Path(path)
-    file = RandomAccessFile(path)
-    try:
+    with RandomAccessFile(path) as file:
+        file_bytes = file.size
         header_bytes = int.from_bytes(file.read_at(0, 8), "little")
-        if not 2 <= header_bytes <= min(MAX_HEADER_BYTES, file.size - 8):
+        if not 2 <= header_bytes <= min(MAX_HEADER_BYTES, file_bytes - 8):
             raise CheckpointError(
-                f"{path}: header of {header_bytes} bytes in a file of {file.size}; not a "
+                f"{path}: header of {header_bytes} bytes in a file of {file_bytes}; not a "
                 "safetensors file, or truncated"
             )
         header = _json_object(file.read_at(8, header_bytes), where=str(path))
-    finally:
-        file.close()
     header.pop("__metadata__", None)
     begin = 8 + header_bytes
     tensors = {
@@ -71,9 +69,9 @@ def parse_safetensors(path: os.PathLike | str) -> dict[str, StoredTensor]:
                 "or leave a gap, the file is damaged"
             )
         position += size
-    if position != file.size:
+    if position != file_bytes:
         raise CheckpointError(
-            f"{path}: the header describes {position} bytes, the file has {file.size}; it is "
+            f"{path}: the header describes {position} bytes, the file has {file_bytes}; it is "
             "truncated or damaged, fetch it again"
         )
     return tensors

@@ -84,8 +84,10 @@ class RandomAccessFile:
             self._file.seek(0, os.SEEK_END)
             self.size = self._file.tell()
 
-    def close(self) -> None:
-        """Closes the file; reading afterwards fails."""
+    def __enter__(self) -> "RandomAccessFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def read_at(self, offset: int, num_bytes: int) -> bytearray:
@@ -130,7 +132,7 @@ class StoredTensor:
 
 
 class StoredTensorReader(TensorReader):
-    """Reads tensors from byte ranges of files. Keeps at most one file open."""
+    """Reads tensors from byte ranges of files. Keeps no file open."""
 
     def __init__(self, tensors: Mapping[str, StoredTensor], *, files: Mapping[str, epath.Path]):
         """Checks that all byte ranges add up.
@@ -147,7 +149,6 @@ class StoredTensorReader(TensorReader):
             self.source = str(next(iter(files.values())).parent)
         self._tensors = dict(tensors)
         self._files = dict(files)
-        self._open: tuple[str, RandomAccessFile] | None = None
         self.specs = {name: tensor.spec for name, tensor in self._tensors.items()}
         wrong = [
             f"  {name}: {tensor.spec} needs {tensor.spec.num_bytes} bytes, "
@@ -160,25 +161,18 @@ class StoredTensorReader(TensorReader):
                 f"{self.source}: sizes contradict shapes, the file is damaged:\n" + "\n".join(wrong)
             )
 
-    def _file(self, name: str) -> RandomAccessFile:
-        if self._open is None or self._open[0] != name:
-            if self._open is not None:
-                self._open[1].close()
-            self._open = (name, RandomAccessFile(self._files[name]))
-        return self._open[1]
-
     def read(self, name: str) -> np.ndarray:
         """See `TensorReader.read`."""
         tensor = self._tensors[name]
-        file = self._file(tensor.file)
-        if len(tensor.extents) == 1:
-            content = file.read_at(*tensor.extents[0])
-        else:
-            content = bytearray(tensor.spec.num_bytes)
-            done = 0
-            for offset, size in tensor.extents:
-                content[done : done + size] = file.read_at(offset, size)
-                done += size
+        with RandomAccessFile(self._files[tensor.file]) as file:
+            if len(tensor.extents) == 1:
+                content = file.read_at(*tensor.extents[0])
+            else:
+                content = bytearray(tensor.spec.num_bytes)
+                done = 0
+                for offset, size in tensor.extents:
+                    content[done : done + size] = file.read_at(offset, size)
+                    done += size
         if tensor.crc32 is not None and zlib.crc32(content) != tensor.crc32:
             raise CheckpointError(
                 f"{file.path}: the bytes of '{name}' do not have the checksum stored beside them; "
@@ -197,9 +191,10 @@ class StoredTensorReader(TensorReader):
             return self.read(name)[start:stop]
         stop = min(stop, tensor.spec.shape[0])
         row_bytes = tensor.spec.num_bytes // max(1, tensor.spec.shape[0])
-        content = self._file(tensor.file).read_at(
-            tensor.extents[0][0] + start * row_bytes, (stop - start) * row_bytes
-        )
+        with RandomAccessFile(self._files[tensor.file]) as file:
+            content = file.read_at(
+                tensor.extents[0][0] + start * row_bytes, (stop - start) * row_bytes
+            )
         return np.frombuffer(content, dtype=tensor.spec.dtype).reshape(
             (stop - start, *tensor.spec.shape[1:])
         )

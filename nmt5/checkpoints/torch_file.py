@@ -34,14 +34,9 @@ def parse_torch(path: os.PathLike | str) -> dict[str, StoredTensor]:
       CheckpointError: not such a file, truncated, or a pickle that is more than a state dict.
     """
     path = epath.Path(path)
-    file = RandomAccessFile(path)
-    try:
-        if bytes(file.read_at(0, min(4, file.size))) == b"PK\x03\x04":
-            state, places = _zipped(file)
-        else:
-            state, places = _legacy(file)
-    finally:
-        file.close()
+    with RandomAccessFile(path) as file:
+        zipped = bytes(file.read_at(0, min(4, file.size))) == b"PK\x03\x04"
+        state, places = _zipped(file) if zipped else _legacy(file)
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict) or not state:
