@@ -30,7 +30,10 @@ CONFIGURABLES = {
     "MeshConfig": "nmt5.partitioning.mesh",
     "CheckpointConfig": "nmt5.checkpoints.manager",
     "TrainConfig": "nmt5.training.loop",
+    "Evaluation": "nmt5.cli.evaluate_command",
     "EvalConfig": "nmt5.evaluation.runner",
+    "DecodingConfig": "nmt5.decoding.decoding_config",
+    "ConvertConfig": "nmt5.checkpoints.conversion",
     "ReportConfig": "nmt5.report.page",
 }
 
@@ -127,6 +130,11 @@ def scope(args: argparse.Namespace) -> Iterator[None]:
         raise ConfigError("settings: " + unknown_name("scope", args.gin_scope, known))
     with gin.config_scope(args.gin_scope or None):
         yield
+
+
+def named_scope(name: str) -> contextlib.AbstractContextManager:
+    """Settings built inside prefer `name/Config.field`; a scope without any is no error."""
+    return gin.config_scope(name)
 
 
 def build(name: str, **values: Any) -> Any:

@@ -1,0 +1,49 @@
+"""`nmt5 convert`: turns a checkpoint of one published format into another."""
+
+import argparse
+
+from nmt5.cli import settings
+
+DESCRIPTION = """\
+Convert a T5-family checkpoint. The source's format is found from its files: T5X (legacy or
+Orbax, scanned or not), Hugging Face (safetensors, pytorch_model.bin, flax_model.msgpack), Mesh
+TensorFlow, nmt5. Every tensor is matched exactly once, or the conversion fails and lists the
+rest. Memory holds about one tensor; an interrupted conversion leaves nothing behind.
+
+settings:
+  ConvertConfig.source    directory, gs:// path, or Hub name such as google/mt5-small (or --from)
+  ConvertConfig.target    a directory that does not exist yet (or --to)
+  ConvertConfig.format    format to write, `nmt5` by default (or --format)
+  ConvertConfig.dtype, .slots, .layers, .family, .vocabulary, .step, .shard_bytes
+
+example:
+  nmt5 convert --from=google/mt5-small --to=checkpoints/mt5_small
+  nmt5 convert --from=runs/mine --to=exported --format=huggingface --gin.ConvertConfig.vocabulary=V
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds this command's own arguments."""
+    parser.add_argument("--from", dest="source", help="checkpoint to read")
+    parser.add_argument("--to", dest="target", help="directory to write")
+    parser.add_argument("--format", help="format to write")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Converts and prints what came of it."""
+    settings.parse(args, "ConvertConfig")
+    given = {
+        name: getattr(args, name) for name in ("source", "target", "format") if getattr(args, name)
+    }
+    with settings.scope(args):
+        config = settings.build("ConvertConfig", **given)
+    from nmt5.checkpoints.conversion import convert
+
+    made = convert(config)
+    rate = made.num_bytes / 1e6 / max(made.seconds, 1e-9)
+    print(
+        f"{made.path}: {made.num_parameters:,} parameters, {made.num_bytes / 1e9:.2f} GB in "
+        f"{made.seconds:.1f} s ({rate:.0f} MB/s)"
+    )
+    for note in made.notes:
+        print(f"note: {note}")
