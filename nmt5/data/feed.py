@@ -27,7 +27,7 @@ from nmt5.data.heldout import example_lengths, heldout_batches
 from nmt5.data.layout import DataConfig, RowLayout, layout_table, plan_layout
 from nmt5.data.mixture import GroupSpec, Mixture, TaskSpec
 from nmt5.data.objectives import Example
-from nmt5.data.packing import build_rows, first_fit
+from nmt5.data.packing import assign_rows, build_rows
 from nmt5.data.store import CorpusInfo
 
 __all__ = [
@@ -225,7 +225,7 @@ class _Stream:
         """Returns the packed rows of a window; depends on nothing but its number."""
         start = number * self._window_examples
         drawn = self._examples.read(start, start + self._window_examples)
-        rows = first_fit(
+        rows = assign_rows(
             example_lengths([example for _, example in drawn]),
             inputs_length=self.row.inputs_length,
             targets_length=self.row.targets_length,

@@ -18,7 +18,7 @@ from nmt5.data.examples import (
 from nmt5.data.layout import DataConfig, plan_layout
 from nmt5.data.mixture import GroupSpec, Mixture, TaskSpec
 from nmt5.data.objectives import Example
-from nmt5.data.packing import build_rows, first_fit
+from nmt5.data.packing import assign_rows, build_rows
 from nmt5.data.store import CorpusInfo, read_corpus_info
 
 _WINDOW_EXAMPLES = 256
@@ -111,7 +111,7 @@ def _task_rows(
     for start in range(0, len(reader.records), window):
         stop = min(start + window, len(reader.records))
         examples = [make(reader, record, rng=noise(record)) for record in range(start, stop)]
-        for row in first_fit(
+        for row in assign_rows(
             example_lengths(examples), inputs_length=inputs_length, targets_length=targets_length
         ):
             yield [(examples[i].inputs, examples[i].targets) for i in row]

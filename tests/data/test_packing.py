@@ -7,7 +7,7 @@ import pytest
 
 from nmt5.core.errors import DataError
 from nmt5.core.features import MODEL_FEATURES
-from nmt5.data.packing import build_rows, first_fit
+from nmt5.data.packing import assign_rows, build_rows
 
 
 def test_worked_example():
@@ -35,7 +35,7 @@ LENGTHS = st.lists(st.tuples(st.integers(1, 20), st.integers(1, 12)), min_size=1
 
 @given(LENGTHS)
 def test_nothing_is_lost_and_nothing_overlaps(lengths):
-    rows = first_fit(np.array(lengths), inputs_length=20, targets_length=12)
+    rows = assign_rows(np.array(lengths), inputs_length=20, targets_length=12)
     assert sorted(example for row in rows for example in row) == list(range(len(lengths)))
     # Every token has its own value, so the arrays tell where it came from.
     ends = np.cumsum([a + b for a, b in lengths])
@@ -70,14 +70,14 @@ def test_rows_are_well_filled():
     rng = np.random.default_rng(0)
     lengths = np.clip(rng.lognormal(3.3, 0.6, (1024, 1)) * rng.lognormal(0, 0.2, (1024, 2)), 2, 512)
     lengths = lengths.astype(int)
-    rows = first_fit(lengths, inputs_length=512, targets_length=512)
+    rows = assign_rows(lengths, inputs_length=512, targets_length=512)
     assert lengths.sum() / (len(rows) * 1024) > 0.94
 
 
 def test_first_rows_of_a_window_are_not_the_longest_examples():
     rng = np.random.default_rng(0)
     lengths = np.repeat(rng.integers(2, 100, (2000, 1)), 2, axis=1)
-    rows = first_fit(lengths, inputs_length=256, targets_length=256)
+    rows = assign_rows(lengths, inputs_length=256, targets_length=256)
     counts = np.array([len(row) for row in rows])
     third = len(rows) // 3
     assert counts[:third].mean() == pytest.approx(counts[-third:].mean(), rel=0.2)
@@ -85,13 +85,13 @@ def test_first_rows_of_a_window_are_not_the_longest_examples():
 
 def test_an_example_longer_than_the_row_is_an_error():
     with pytest.raises(DataError, match=r"example 1 of the window has \(9, 3\)"):
-        first_fit(np.array([[2, 2], [9, 3]]), inputs_length=8, targets_length=8)
+        assign_rows(np.array([[2, 2], [9, 3]]), inputs_length=8, targets_length=8)
     long = np.arange(9), np.arange(3)
     with pytest.raises(DataError, match="row 0 holds 9 tokens, its length is 8"):
         build_rows([[long]], inputs_length=8, targets_length=8)
 
 
 def test_no_example_no_row():
-    assert first_fit(np.zeros((0, 2), int), inputs_length=8, targets_length=8) == []
+    assert assign_rows(np.zeros((0, 2), int), inputs_length=8, targets_length=8) == []
     arrays = build_rows([], inputs_length=8, targets_length=8)
     assert all(array.shape == (0, 8) for array in arrays.values())
