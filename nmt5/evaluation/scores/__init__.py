@@ -1,0 +1,1 @@
+"""Scores of answers written as text: per example some counts, whose sums give the score."""
