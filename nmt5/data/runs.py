@@ -1,0 +1,115 @@
+"""Sorted runs of encoded examples on disk: the external sort behind `nmt5 prepare`.
+
+A corpus of any size is put into hash order with bounded memory. While text is encoded, examples
+gather in memory as a `Block`; when that is full it is sorted by key and written as one *run*. A
+shard of the store is a range of keys: it takes its slice of every run and sorts those. Keys come
+from an example's position (source shard, index), not from its text, so that equal sentences do not
+end up side by side.
+"""
+
+from collections.abc import Iterator, Sequence
+import dataclasses
+import hashlib
+import os
+
+import numpy as np
+
+from nmt5.core.files import storage_faults
+
+_KEY_RANGE = 1 << 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """Encoded examples: example i is `lengths[i]` values after those of its predecessors.
+
+    Attributes:
+      keys: uint64 (examples,), the place of each example in the shuffled corpus.
+      lengths: int64 (examples,).
+      values: int32 (sum of lengths,).
+    """
+
+    keys: np.ndarray
+    lengths: np.ndarray
+    values: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def in_key_order(self) -> Iterator[np.ndarray]:
+        """Yields the values of each example by increasing key; equal keys keep their order."""
+        ends = np.cumsum(self.lengths)
+        starts = (ends - self.lengths).tolist()
+        ends = ends.tolist()
+        for i in np.argsort(self.keys, kind="stable").tolist():
+            yield self.values[starts[i] : ends[i]]
+
+
+def concatenate(blocks: Sequence[Block]) -> Block:
+    """Returns one block with the examples of all."""
+    if not blocks:
+        return Block(np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, np.int32))
+    return Block(
+        np.concatenate([block.keys for block in blocks]),
+        np.concatenate([block.lengths for block in blocks]),
+        np.concatenate([block.values for block in blocks]),
+    )
+
+
+def name_seed(*names: str | int) -> int:
+    """Returns 64 bits drawn from names, the same in every process and version of Python."""
+    digest = hashlib.blake2b("\0".join(map(str, names)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
+def position_keys(seed: int, first: int, count: int) -> np.ndarray:
+    """Returns uint64 keys for the examples `first` .. `first + count - 1` of a source shard.
+
+    The keys are outputs of the SplitMix64 generator (Steele, Lea and Flood, 2014, figure 15) whose
+    state is `seed` advanced by the example's index, so they are distinct within a source shard.
+
+    >>> int(position_keys(0, 0, 1)[0]) == 0xE220A8397B1DCDAF  # first output for seed 0
+    True
+    """
+    with np.errstate(over="ignore"):
+        index = np.arange(first + 1, first + 1 + count, dtype=np.uint64)
+        x = np.uint64(seed) + index * np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return x ^ (x >> np.uint64(31))
+
+
+def write_run(path: os.PathLike | str, block: Block) -> None:
+    """Writes a block, sorted by key. Raises `StorageError`."""
+    order = np.argsort(block.keys, kind="stable")
+    sizes = np.array([len(block), len(block.values)], np.int64)
+    with storage_faults("writing", path), open(path, "wb") as file:
+        for part in (sizes, block.keys[order], block.lengths[order]):
+            file.write(part.tobytes())
+        if len(block):
+            file.write(np.concatenate(list(block.in_key_order())).tobytes())
+
+
+def read_run(path: os.PathLike | str, *, shard: int, num_shards: int) -> Block:
+    """Returns those examples of a run whose keys lie in the given share of the key range.
+
+    Args:
+      path: a file of `write_run`.
+      shard: which of the `num_shards` equal ranges of keys, from 0.
+      num_shards: the number of ranges.
+
+    Raises:
+      StorageError: the file is missing or unreadable.
+    """
+    with storage_faults("reading", path), open(path, "rb") as file:
+        num_examples, num_values = np.fromfile(file, np.int64, 2).tolist()
+        keys = np.fromfile(file, np.uint64, num_examples)
+        lengths = np.fromfile(file, np.int64, num_examples)
+        ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        low = np.searchsorted(keys, np.uint64(shard * _KEY_RANGE // num_shards))
+        high = num_examples
+        if shard + 1 < num_shards:
+            high = np.searchsorted(keys, np.uint64((shard + 1) * _KEY_RANGE // num_shards))
+        file.seek(4 * int(ends[low]), os.SEEK_CUR)
+        values = np.fromfile(file, np.int32, int(ends[high] - ends[low]))
+    return Block(keys[low:high], lengths[low:high], values)
