@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+
+from nmt5.core.errors import DataError
+from nmt5.evaluation.scores import bitext_mining
+from nmt5.evaluation.scores.bitext_mining import mine, nearest, retrieval_accuracy
+
+EYE = np.eye(4, dtype=np.float32)
+
+
+def test_a_copy_of_the_right_sentence_is_right():
+    vectors = EYE[[0, 1, 2]]
+    settings = {"targets": ["a", "a", "b"], "right": [1, 0, 1]}
+    assert retrieval_accuracy(vectors, vectors, **settings) == pytest.approx(200 / 3)
+
+
+def test_nearest_is_by_cosine_whatever_the_block(monkeypatch):
+    rng = np.random.default_rng(0)
+    sources, targets = rng.normal(size=(11, 5)), rng.normal(size=(7, 5)) * 9
+    unit = lambda x: x / np.linalg.norm(x, axis=1, keepdims=True)  # noqa: E731
+    expected = (unit(sources) @ unit(targets).T).argmax(axis=1)
+    monkeypatch.setattr(bitext_mining, "_BLOCK", 3)
+    indices, cosines = nearest(sources, targets)
+    assert indices.tolist() == expected.tolist()
+    assert cosines.shape == (11,)
+
+
+def test_the_best_threshold_parts_right_from_wrong_pairs():
+    # Cosines of the nearest targets: 1.0 right, 0.9 right, 0.5 wrong.
+    rows = [(1.0, 0), (0.9, 1), (0.5, 2)]
+    sources = np.array([c * EYE[i] + np.sqrt(1 - c * c) * EYE[3] for c, i in rows])
+    found = mine(sources, EYE[:3], pairs=[(0, 0), (1, 1)])
+    assert (found.f1, found.threshold) == (100, pytest.approx(0.9))
+    assert mine(sources, EYE[:3], pairs=[(0, 0), (1, 1)], threshold=0.95).recall == 50
+    assert mine(sources, EYE[:3], pairs=[(0, 0), (1, 1)], threshold=0.2).f1 == 80
+    assert mine(sources, EYE[:3], pairs=[(0, 0)], threshold=1.1).f1 == 0
+
+
+def test_equal_cosines_are_mined_together():
+    found = mine(EYE[[0, 1]], EYE[:3], pairs=[(0, 0)])
+    assert (found.precision, found.recall) == (50, 100)
+
+
+def test_faults():
+    with pytest.raises(DataError, match="2 query vectors for 1 sentences"):
+        retrieval_accuracy(EYE[:2], EYE, targets=["a"] * 4, right=[0])
+    with pytest.raises(DataError, match="the split is empty"):
+        nearest(EYE[:0], EYE)
+    with pytest.raises(DataError, match="no true pairs"):
+        mine(EYE, EYE, pairs=[])
+    with pytest.raises(DataError, match="not finite"):
+        nearest(EYE * np.nan, EYE)
