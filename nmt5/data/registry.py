@@ -112,10 +112,10 @@ class TextDataSource(seqio.DataSource):
         return self.source.shards(split)
 
     def get_dataset(
-        self, split="train", shuffle=True, seed=None, shard_info=None, *, num_epochs=1, **unused
+        self, split="train", shuffle=True, seed=None, shard_info=None, **unused
     ) -> tf.data.Dataset:
         """Returns `{language: text}` in the source's order; shuffling is of shards."""
-        del num_epochs, unused
+        del unused  # SeqIO offers lengths and epochs too; the task sees to both
         shards = list(self.list_shards(split))
         if shard_info:
             shards = shards[shard_info.index :: shard_info.num_shards]

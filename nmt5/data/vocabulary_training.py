@@ -136,9 +136,7 @@ def train_vocabulary(
     """
     directory = epath.Path(directory)
     with storage_faults("writing the vocabulary", directory):
-        # Before the work: an unwritable place shows at once.
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / DESCRIPTION_FILE).unlink(missing_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)  # a place that cannot be shows before the work
     counts, lines = balanced_lines(texts, config=config)
     if not lines:
         raise VocabularyError(
@@ -146,6 +144,9 @@ def train_vocabulary(
             "and its sources"
         )
     content = _with_added_pieces(_train(lines, config), config)
+    with storage_faults("writing the vocabulary", directory):
+        # An older description must not stand beside the new model, nor be lost before there is one.
+        (directory / DESCRIPTION_FILE).unlink(missing_ok=True)
     write_bytes(directory / MODEL_FILE, content)
     write_json(
         directory / DESCRIPTION_FILE,

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,6 +74,13 @@ def test_largest_possible_size_is_possible(toy_sentences, tmp_path):
     config = VocabularyConfig(vocab_size=largest)
     found = train_vocabulary({"fr": toy_sentences(50)}, directory=tmp_path, config=config)
     assert found.token_ids.size == largest
+
+
+def test_failed_training_leaves_the_older_vocabulary(toy_vocabulary, tmp_path):
+    kept = shutil.copytree(toy_vocabulary, tmp_path / "kept")
+    with pytest.raises(VocabularyError):
+        train_vocabulary({"fr": ["a b"]}, directory=kept, config=SMALL)
+    assert Vocabulary.load(kept) == Vocabulary.load(toy_vocabulary)
 
 
 def test_no_text_and_no_place(tmp_path):

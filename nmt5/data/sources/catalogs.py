@@ -116,10 +116,11 @@ def _messages(content: bytes) -> Iterator[tuple[bytes, bytes]]:
     if version >> 16 not in (0, 1):
         raise ValueError(f"format version {version >> 16}")
     for index in range(num_messages):
-        yield tuple(
+        message, text = (
             _string(content, *struct.unpack_from(f"{order}2I", content, table + 8 * index))
             for table in (messages_at, texts_at)
         )
+        yield message, text
 
 
 def _string(content: bytes, num_bytes: int, begin: int) -> bytes:

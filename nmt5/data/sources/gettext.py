@@ -21,7 +21,7 @@ from nmt5.core.errors import ConfigError, DataError, unknown_name
 from nmt5.data.languages import language_code
 from nmt5.data.sources.base import TextSource
 from nmt5.data.sources.catalogs import Catalog, find_catalogs, read_catalog
-from nmt5.data.sources.messages import has_words, message_key, plain_texts
+from nmt5.data.sources.messages import has_words, message_key, plain_text, plain_texts
 
 ENGLISH = "en"
 PACKAGES = ("django", "humanize")
@@ -217,7 +217,7 @@ def _loaded(packages: tuple[str, ...]) -> dict[str, _Translations]:
 def _collect(catalog: Catalog, into: _Translations) -> None:
     for entry in catalog.entries:
         # One key for both, so that no plural is separated from its singular.
-        key = message_key(plain_texts(entry.english, entry.english)[0])
+        key = message_key(plain_text(entry.english))
         split = split_of(key)
         texts = {False: (entry.english, entry.translations[0])}
         num_forms = len(entry.translations)

@@ -30,11 +30,16 @@ def plain_texts(english: str, translation: str) -> tuple[str, str] | None:
       None if a placeholder stands on one side only.
     """
     english, translation = _without_markup(english), _without_markup(translation)
-    names = {name: None for name, _ in _placeholders(english)}
-    numbers = {name: number for number, name in enumerate(names)}
-    if numbers.keys() != {name for name, _ in _placeholders(translation)}:
+    numbers = _numbers(english)
+    if numbers.keys() != _numbers(translation).keys():
         return None
     return _numbered(english, numbers), _numbered(translation, numbers)
+
+
+def plain_text(message: str) -> str:
+    """Returns a message alone as `plain_texts` gives it."""
+    message = _without_markup(message)
+    return _numbered(message, _numbers(message))
 
 
 def has_words(text: str) -> bool:
@@ -89,6 +94,11 @@ def _placeholders(text: str) -> list[tuple[str, re.Match]]:
             name, num_unnamed = f"#{num_unnamed}", num_unnamed + 1
         found.append((name, match))
     return found
+
+
+def _numbers(text: str) -> dict[str, int]:
+    names = dict.fromkeys(name for name, _ in _placeholders(text))
+    return {name: number for number, name in enumerate(names)}
 
 
 def _numbered(text: str, numbers: dict[str, int]) -> str:
