@@ -12,6 +12,7 @@ import math
 NUM_COLOURS = 6
 _WIDTH = 720
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 12, 40
+_LABEL = 30  # letters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +154,9 @@ def dot_chart(
     low = scale(min(finite)) if logarithmic else min(0.0, min(finite))
     high = scale(max(finite))
     low, high = _range([low, high])
-    pitch, left = 18, 130
+    pitch = 18
+    # About six pixels a letter; a label that is longer still is cut.
+    left = 24 + 6 * min(_LABEL, max(len(row.label) for row in rows))
     height = _TOP + pitch * len(rows) + _BOTTOM
 
     def x_at(value: float) -> float:
@@ -171,7 +174,7 @@ def dot_chart(
         middle = _TOP + pitch * (index + 0.5)
         parts.append(
             f'<text x="{left - 10}" y="{middle + 4:.1f}" '
-            f'text-anchor="end">{html.escape(row.label)}</text>'
+            f'text-anchor="end">{html.escape(_cut(row.label))}</text>'
         )
         if row.mark is not None and (row.mark > 0 or not logarithmic):
             x = x_at(row.mark)
@@ -216,8 +219,14 @@ def _dot(dot: Dot, label: str, *, y: float, x_at) -> str:
 def _dot_ticks(low: float, high: float, logarithmic: bool) -> list[float]:
     if not logarithmic:
         return ticks(low, high, count=6)
-    found = [10.0**power for power in range(math.ceil(low - 1e-9), math.floor(high + 1e-9) + 1)]
-    return found if len(found) > 1 else [10.0**low, 10.0**high]
+    factors = (1, 2, 5) if high - low < 3 else (1,)
+    powers = range(math.floor(low), math.floor(high) + 1)
+    found = [factor * 10.0**power for power in powers for factor in factors]
+    return [tick for tick in found if 10.0**low <= tick <= 10.0**high]
+
+
+def _cut(label: str) -> str:
+    return label if len(label) <= _LABEL else label[: _LABEL - 1] + "…"
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from nmt5.core.errors import DataError
 from nmt5.data.languages import ENGLISH_NAMES
-from nmt5.data.mixture import Mixture
+from nmt5.data.mixture import GroupSpec, Mixture
 from nmt5.report.plots import Dot, DotRow, Line, dot_chart, line_chart
 from nmt5.report.run_record import ALL, RunRecord
 from nmt5.report.tables import with_interval
@@ -87,7 +87,9 @@ def retrieval_section(runs: Sequence[RunRecord]) -> str:
         {name for _, _, found in scored for name in found["languages"]},
         key=lambda name: (-last.get(name, {}).get("value", -1.0), name),
     )
-    rows, table = [], []
+    macros = [(colour, name, found["macro"]) for colour, name, found in scored]
+    mean = [Dot(name, m["value"], m["low"], m["high"], colour) for colour, name, m in macros]
+    rows, table = [DotRow(f"mean of {len(names)} languages", mean, macros[-1][2]["chance"])], []
     for language in names:
         dots, cells, mark = [], [_language(language)], None
         for colour, name, found in scored:
@@ -125,7 +127,7 @@ def sampling_section(runs: Sequence[RunRecord], mixtures: Mapping[str, Mixture])
       DataError: a run drew from a task that its mixture does not have.
     """
     parts = []
-    for run in runs:
+    for colour, run in enumerate(runs):
         mixture = mixtures.get(run.name)
         if mixture is None or not run.sampled:
             continue
@@ -136,12 +138,12 @@ def sampling_section(runs: Sequence[RunRecord], mixtures: Mapping[str, Mixture])
                 f"'{mixture.name}' does not have; give the mixture.json that it was trained with"
             )
         for group in mixture.groups:
-            parts.append(_sampled_group(run, group))
+            parts.append(_sampled_group(run, group, colour))
         parts.append(_group_shares(run, mixture))
     return _section("What was sampled, and what was asked for", "".join(parts))
 
 
-def _sampled_group(run: RunRecord, group) -> str:
+def _sampled_group(run: RunRecord, group: GroupSpec, colour: int) -> str:
     total_rate = sum(task.rate for task in group.tasks)
     drawn = {task.name: run.sampled.get(task.name, {}).get("examples", 0) for task in group.tasks}
     total = sum(drawn.values())
@@ -151,7 +153,7 @@ def _sampled_group(run: RunRecord, group) -> str:
     for task in sorted(group.tasks, key=lambda task: -task.rate):
         asked, found = 100 * task.rate / total_rate, 100 * drawn[task.name] / total
         label = " → ".join(task.languages)
-        rows.append(DotRow(label, [Dot(run.name, found)], asked))
+        rows.append(DotRow(label, [Dot(run.name, found, colour=colour)], asked))
         tokens = run.sampled.get(task.name, {})
         table.append(
             [

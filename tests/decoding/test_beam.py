@@ -101,6 +101,29 @@ def test_ids_equal_t5x():
         np.testing.assert_allclose(decoded.scores_N, golden[f"scores_{name}"], rtol=1e-5)
 
 
+def test_ids_equal_transformers():
+    golden = np.load(GOLDEN.with_name("hf_beam_search.npz"))
+    table = toy.logits_table(3, num_sources=40, scale=3.0)
+    table[..., [toy.PAD, toy.NUM_IDS]] = -40.0
+    for early, beam_size in itertools.product(("no", "yes", "never"), (2, 3)):
+        for alpha in (0.0, 0.6, 1.0):
+            name = f"alpha{alpha}_beam{beam_size}_{early}"
+            wanted_GET = golden[f"tokens_{name}"]
+            found = search(
+                table,
+                beam_size=beam_size,
+                alpha=alpha,
+                rule=beam.LengthRule.HF,
+                max_tokens=wanted_GET.shape[-1],
+                early_stopping=early,
+            )
+            found_GET = found.tokens_NT.reshape(wanted_GET.shape)
+            np.testing.assert_array_equal(found_GET, wanted_GET, err_msg=name)
+            np.testing.assert_allclose(
+                found.scores_N, golden[f"scores_{name}"].reshape(-1), rtol=1e-5
+            )
+
+
 def test_a_source_decodes_alike_alone_and_in_a_batch():
     table = toy.logits_table(5, num_sources=5)
     for rule in beam.LengthRule:
