@@ -7,7 +7,6 @@ from typing import Any
 
 from nmt5.core.errors import ConfigError
 from nmt5.core.files import write_text
-from nmt5.data.mixture import Mixture
 from nmt5.report import sections
 from nmt5.report.run_record import RunRecord
 from nmt5.report.tables import text_table
@@ -75,7 +74,6 @@ def page(
     *,
     title: str = "nmt5",
     subtitle: str = "",
-    mixtures: Mapping[str, Mixture] | None = None,
     comparisons: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """Returns the page.
@@ -84,7 +82,6 @@ def page(
       runs: the models, in the order in which they are listed and coloured.
       title: heading.
       subtitle: a line below it.
-      mixtures: `{run name: resolved mixture}`, to show what was asked for.
       comparisons: as in `headline`.
 
     Raises:
@@ -102,7 +99,7 @@ def page(
             sections.retrieval_section(runs),
             sections.loss_section(runs),
             sections.translation_section(runs),
-            sections.sampling_section(runs, mixtures or {}),
+            sections.sampling_section(runs),
             sections.settings_section(runs),
         ]
     )

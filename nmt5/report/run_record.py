@@ -19,9 +19,9 @@ from etils import epath
 
 from nmt5.core.errors import DataError, StorageError
 from nmt5.core.files import read_json
+from nmt5.data.mixture import Mixture, read_mixture
 
 ALL = "all"
-_HELDOUT = ("heldout", "validation", "eval")
 Curve = list[tuple[float, float]]
 
 
@@ -33,7 +33,9 @@ class RunRecord:
       name: what the report calls it.
       directory: where it lies.
       metrics: the lines of `metrics.jsonl` in order.
-      sampled: per task how much was drawn.
+      sampled: per task how much was drawn: examples, encoder tokens, target tokens.
+      num_truncated: examples that were cut to the lengths of the rows.
+      mixture: what was asked for, None if it is not there.
       starts: each time the run was started.
       settings: the text of `settings.txt`.
       scores: the content of `scores.json`, None if it was not evaluated.
@@ -43,17 +45,19 @@ class RunRecord:
     directory: str
     metrics: tuple[Mapping[str, Any], ...] = ()
     sampled: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
+    num_truncated: int = 0
+    mixture: Mixture | None = None
     starts: tuple[Mapping[str, Any], ...] = ()
     settings: str = ""
     scores: Mapping[str, Any] | None = None
 
     def train_losses(self) -> dict[str, Curve]:
         """Returns the training loss over steps of each objective ("all" for the whole batch)."""
-        return {" ".join(key) or ALL: curve for key, curve in self._losses(("train",)).items()}
+        return {" ".join(key) or ALL: curve for key, curve in self._losses("train").items()}
 
     def heldout_losses(self) -> dict[str, Curve]:
-        """Returns the held-out loss of each objective, or objective and language."""
-        return {" ".join(key) or ALL: curve for key, curve in self._losses(_HELDOUT).items()}
+        """Returns the held-out loss of each objective, and of "objective language"."""
+        return {" ".join(key) or ALL: curve for key, curve in self._losses("heldout").items()}
 
     def last(self, name: str) -> float | None:
         """Returns the last value of a metric, None if there is none."""
@@ -65,12 +69,22 @@ class RunRecord:
         """The last step that metrics tell of."""
         return max((int(line["step"]) for line in self.metrics), default=0)
 
-    def _losses(self, first_parts: tuple[str, ...]) -> dict[tuple[str, ...], Curve]:
+    @property
+    def seconds_of_steps(self) -> float | None:
+        """Time spent in steps, without compilation, evaluation and pauses; None if not logged."""
+        total, before = 0.0, int(self.starts[0].get("step", 0)) if self.starts else 0
+        for line in self.metrics:
+            if speed := line.get("speed/steps_per_second"):
+                total += (line["step"] - before) / speed
+                before = line["step"]
+        return total or None
+
+    def _losses(self, wanted: str) -> dict[tuple[str, ...], Curve]:
         curves: dict[tuple[str, ...], Curve] = {}
         for line in self.metrics:
             for name, value in line.items():
                 first, *rest = name.split("/")
-                if first not in first_parts or "loss" not in rest or value is None:
+                if first != wanted or "loss" not in rest or value is None:
                     continue
                 key = tuple(part for part in rest if part != "loss")
                 curves.setdefault(key, []).append((float(line["step"]), float(value)))
@@ -92,12 +106,15 @@ def read_run(directory: os.PathLike | str, *, name: str) -> RunRecord:
     if not path.is_dir():
         raise StorageError(f"report: run '{name}': {path} is not a directory; train it first")
     sampled = _optional(path / "sampled.json", "record of what was sampled") or {}
+    mixture = path / "mixture.json"
     run = _optional(path / "run.json", "record of starts") or {}
     record = RunRecord(
         name=name,
         directory=os.fspath(directory),
         metrics=tuple(_read_lines(path / "metrics.jsonl")),
-        sampled=_sampled_tasks(sampled),
+        sampled={row["task"]: row for row in sampled.get("tasks", ())},
+        num_truncated=int(sampled.get("truncated", 0)),
+        mixture=read_mixture(mixture) if mixture.exists() else None,
         starts=tuple(run.get("starts", ())),
         settings=(path / "settings.txt").read_text() if (path / "settings.txt").exists() else "",
         scores=_optional(path / "scores.json", "scores"),
@@ -108,13 +125,6 @@ def read_run(directory: os.PathLike | str, *, name: str) -> RunRecord:
             "directory of a run, train or evaluate it first"
         )
     return record
-
-
-def _sampled_tasks(content: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
-    tasks = content.get("tasks", content)
-    if isinstance(tasks, Mapping):
-        return {name: row for name, row in tasks.items() if isinstance(row, Mapping)}
-    return {row["name"]: row for row in tasks}
 
 
 def _optional(path: epath.Path, what: str) -> Any:

@@ -23,7 +23,7 @@ def headline_rows(
       runs: the models, in the order of the rows.
       comparisons: results of `nmt5.evaluation.runner.compare` with the names `first` and `second`.
     """
-    objectives = sorted({o for run in runs for o in run.heldout_losses() if " " not in o})
+    objectives = _objectives(runs)
     header = ["model", "retrieval accuracy % [95%]", "chance %"]
     header += [f"held-out {objective} loss" for objective in objectives]
     rows = []
@@ -70,7 +70,30 @@ def loss_section(runs: Sequence[RunRecord]) -> str:
             chart = line_chart(lines, x_label="step", y_label="loss per target token, nats")
             what = "" if name == ALL else f": {_nice(name)}"
             parts.append(_figure(f"{title}{what}", chart))
+    parts += [_heldout_table(runs, name) for name in _objectives(runs)]
     return _section("Loss", "".join(parts))
+
+
+def _objectives(runs: Sequence[RunRecord]) -> list[str]:
+    return sorted({name for run in runs for name in run.heldout_losses() if " " not in name})
+
+
+def _heldout_table(runs: Sequence[RunRecord], objective: str) -> str:
+    """Returns the last held-out loss of one objective per language."""
+    losses = [run.heldout_losses() for run in runs]
+    start = f"{objective} "
+    keys = sorted({key for found in losses for key in found if key.startswith(start)})
+    if not keys:
+        return ""
+    rows = [
+        [
+            _language(key.removeprefix(start)),
+            *(f"{found[key][-1][1]:.3f}" if key in found else "" for found in losses),
+        ]
+        for key in keys
+    ]
+    header = ["language", *(run.name for run in runs)]
+    return _details(f"Held-out {_nice(objective)} loss by language", _table(header, rows))
 
 
 def retrieval_section(runs: Sequence[RunRecord]) -> str:
@@ -116,19 +139,15 @@ def retrieval_section(runs: Sequence[RunRecord]) -> str:
     )
 
 
-def sampling_section(runs: Sequence[RunRecord], mixtures: Mapping[str, Mixture]) -> str:
+def sampling_section(runs: Sequence[RunRecord]) -> str:
     """Returns what was drawn per task beside what the mixture asks for.
-
-    Args:
-      runs: the runs.
-      mixtures: `{run name: its resolved mixture}`.
 
     Raises:
       DataError: a run drew from a task that its mixture does not have.
     """
     parts = []
     for colour, run in enumerate(runs):
-        mixture = mixtures.get(run.name)
+        mixture = run.mixture
         if mixture is None or not run.sampled:
             continue
         known = {task.name for group in mixture.groups for task in group.tasks}
@@ -257,27 +276,36 @@ def settings_section(runs: Sequence[RunRecord]) -> str:
             field: sum(row.get(field, 0) for row in run.sampled.values())
             for field in ("examples", "encoder_tokens", "target_tokens")
         }
-        stamps = [line["unix_seconds"] for line in run.metrics if "unix_seconds" in line]
-        minutes = f"{(max(stamps) - min(stamps)) / 60:.1f}" if len(stamps) > 1 else "-"
+        seconds = run.seconds_of_steps
         step = ((run.scores or {}).get("signature") or {}).get("step", "-")
+        speed = run.last("speed/real_tokens_per_second")
+        first = run.starts[0] if run.starts else {}
         rows.append(
             [
                 run.name,
+                f"{first['parameters']:,}" if "parameters" in first else "-",
+                str(first.get("devices", "-")),
                 f"{run.num_steps:,}",
                 str(step),
-                minutes,
+                f"{seconds / 60:.1f}" if seconds else "-",
                 *(f"{value:,.0f}" if value else "-" for value in totals.values()),
+                f"{speed:,.0f}" if speed else "-",
+                f"{run.num_truncated:,}",
                 str(len(run.starts) or "-"),
             ]
         )
     header = [
         "run",
+        "parameters",
+        "devices",
         "steps",
         "scored at step",
-        "minutes logged",
+        "minutes in steps",
         "examples",
         "encoder tokens",
         "target tokens",
+        "real tokens/s",
+        "examples cut",
         "starts",
     ]
     parts = [_table(header, rows)]

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from nmt5.data.mixture import GroupSpec, Mixture, TaskSpec, TokenIds
+from nmt5.data.mixture import GroupSpec, Mixture, TaskSpec, TokenIds, write_mixture
 
 LANGUAGES = ("ar", "de", "fr", "iw", "ja", "sw")
 AWKWARD = '<script>alert("x")</script> & \u05e9\u05dc\u05d5\u05dd'
@@ -66,7 +66,7 @@ def mixture():
 
 
 @pytest.fixture
-def run_directories(tmp_path):
+def run_directories(tmp_path, mixture):
     """`{name: directory}`, the last one with translation."""
     found = {}
     for number, name in enumerate(("base", "MLM", "MLM+NMT")):
@@ -77,7 +77,7 @@ def run_directories(tmp_path):
             loss = 6 - number + 3 * math.exp(-step / 30)
             line = {"step": step, "unix_seconds": 1e9 + step, "train/span_corruption/loss": loss}
             line["heldout/span_corruption/loss"] = loss + 0.1
-            line["heldout/span_corruption/de/loss"] = loss + 0.2
+            line["heldout/span_corruption/loss/de"] = loss + 0.2
             if number == 2:
                 line |= {"train/nmt/loss": loss + 1, "train/loss": loss}
             lines.append(json.dumps(line) + "\n")
@@ -90,8 +90,12 @@ def run_directories(tmp_path):
         if number == 2:
             row = {"examples": 500, "encoder_tokens": 11000, "target_tokens": 10000}
             tasks["nmt.en_iw"] = row
-        (directory / "sampled.json").write_text(json.dumps({"tasks": tasks}))
-        (directory / "run.json").write_text(json.dumps({"starts": [{"time": "now"}]}))
+        drawn = [{"task": task} | row for task, row in tasks.items()]
+        sampled = {"truncated": 7, "tasks": drawn}
+        (directory / "sampled.json").write_text(json.dumps(sampled))
+        start = {"time": "now", "parameters": 1234567, "devices": "8 x cpu"}
+        (directory / "run.json").write_text(json.dumps({"starts": [start]}))
+        write_mixture(mixture, directory / "mixture.json")
         (directory / "settings.txt").write_text('ModelConfig.emb_dim: 8\nX.note: "<b>"\n')
         content = scores(20 + 20 * number, translates=number == 2)
         (directory / "scores.json").write_text(json.dumps(content))

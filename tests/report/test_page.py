@@ -50,11 +50,10 @@ def runs(run_directories):
 
 
 @pytest.fixture
-def content(runs, mixture, comparison):
+def content(runs, comparison):
     return page.page(
         runs,
         title="A & B",
-        mixtures={run.name: mixture for run in runs},
         comparisons=[comparison],
     )
 
@@ -85,6 +84,8 @@ def test_the_page_holds_what_was_asked_of_it(content):
         "74.000",  # and drawn
         "MLM+NMT: shares of objectives",
         "111,000",  # encoder tokens of the last run
+        "Held-out span corruption loss by language",
+        "1,234,567",
     ):
         assert expected in text, expected
     assert "Training loss: de" not in text
@@ -124,9 +125,9 @@ def test_bad_input_is_named(runs, mixture, run_directories, tmp_path):
     (run_directories["base"] / "scores.json").write_text("{")
     with pytest.raises(StorageError, match=r"scores\.json is not JSON"):
         read_run(run_directories["base"], name="x")
-    strange = RunRecord("x", "x", sampled={"other": {"examples": 1}})
+    strange = RunRecord("x", "x", sampled={"other": {"examples": 1}}, mixture=mixture)
     with pytest.raises(DataError, match="drew from task 'other', which mixture 'toy' does not"):
-        page.page([strange], mixtures={"x": mixture})
+        page.page([strange])
 
 
 def test_the_page_is_written_whole(content, tmp_path):
