@@ -1,0 +1,100 @@
+"""Batches made and put on the devices while the step before them runs."""
+
+from collections.abc import Callable, Iterator
+import dataclasses
+import queue
+import threading
+from typing import Any, Protocol
+
+import numpy as np
+
+
+class FeedIterator(Protocol):
+    """What the loop needs of the feed's iterator."""
+
+    def __next__(self) -> Any:
+        """Returns the next `FeedBatch`."""
+
+    def get_state(self) -> Any:
+        """Returns the JSON-able position after the last batch."""
+
+    def set_state(self, state: Any) -> None:
+        """Goes to a position that `get_state` returned."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PlacedBatch:
+    """A batch on the devices.
+
+    Attributes:
+      arrays: `{objective: {feature: jax.Array}}`.
+      sampled: (tasks, 3) examples, encoder tokens and target tokens drawn, int64.
+      truncated: examples that were cut.
+      position: of the feed, after this batch.
+    """
+
+    arrays: Any
+    sampled: np.ndarray
+    truncated: int
+    position: Any
+
+
+class Prefetcher:
+    """Iterates over placed batches; a thread works ahead of the caller.
+
+    Args:
+      open_feed: called in the thread, returns the iterator; slow imports and first reads happen
+        there, beside the compilation of the step.
+      place: puts `{objective: {feature: NumPy array}}` on the devices.
+      ahead: how many batches may wait.
+    """
+
+    def __init__(
+        self, open_feed: Callable[[], FeedIterator], *, place: Callable[[Any], Any], ahead: int = 2
+    ):
+        self._queue: queue.Queue = queue.Queue(maxsize=ahead)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(
+            target=self._work, args=(open_feed, place), name="feed", daemon=True
+        )
+        self._thread.start()
+
+    def _work(self, open_feed, place) -> None:
+        try:
+            feed = open_feed()
+            while not self._closed.is_set():
+                batch = next(feed)
+                self._put(
+                    PlacedBatch(
+                        arrays=place(batch.arrays),
+                        sampled=batch.sampled,
+                        truncated=int(batch.truncated),
+                        position=feed.get_state(),
+                    )
+                )
+        except BaseException as error:  # noqa: BLE001 - handed to the caller's thread
+            self._put(error)
+
+    def _put(self, item: Any) -> None:
+        while not self._closed.is_set():
+            try:
+                self._queue.put(item, timeout=0.2)
+                return
+            except queue.Full:
+                continue
+
+    def __iter__(self) -> Iterator[PlacedBatch]:
+        """Returns itself."""
+        return self
+
+    def __next__(self) -> PlacedBatch:
+        """Returns the next batch; raises what the feed raised."""
+        item = self._queue.get()
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    def close(self) -> None:
+        """Stops the thread after the batch that it is making."""
+        self._closed.set()
+        self._thread.join(timeout=10)
