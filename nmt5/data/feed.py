@@ -10,11 +10,13 @@ processes there are. Texts repeat: a task that has been read to its end begins a
 order with other noise.
 """
 
+import atexit
 from collections.abc import Mapping, Sequence
 import copy
 import dataclasses
 import json
 from typing import Any
+import weakref
 
 import grain
 import grain.experimental
@@ -26,7 +28,7 @@ from nmt5.data.examples import ExampleMaker, GroupExamples, open_group, shared_o
 from nmt5.data.heldout import example_lengths, heldout_batches
 from nmt5.data.layout import DataConfig, RowLayout, layout_table, plan_layout
 from nmt5.data.mixture import GroupSpec, Mixture, TaskSpec
-from nmt5.data.objectives import Example
+from nmt5.data.objectives import Example, find_objective
 from nmt5.data.packing import assign_rows, build_rows
 from nmt5.data.store import CorpusInfo
 
@@ -134,6 +136,7 @@ class Feed:
                 GroupExamples(group, readers=readers, make=make, seed=config.seed),
                 row=row,
                 first_task=first_task,
+                packs=find_objective(group.objective).packs,
                 identity={
                     "seed": config.seed,
                     "row_lengths": [row.inputs_length, row.targets_length],
@@ -157,11 +160,20 @@ class Feed:
             batches = grain.experimental.ThreadPrefetchIterDataset(
                 batches, prefetch_buffer_size=self._prefetch_batches
             )
-        return iter(batches)
+        iterator = iter(batches)
+        # A prefetching iterator that outlives the interpreter's modules complains on stderr.
+        atexit.register(_close, weakref.ref(iterator))
+        return iterator
 
     def describe(self) -> str:
         """Returns the layout as lines of text for the log."""
         return layout_table(self.layout)
+
+
+def _close(reference: weakref.ref) -> None:
+    iterator = reference()
+    if iterator is not None:
+        iterator.close()
 
 
 def merge_states(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -204,13 +216,14 @@ class _Stream:
         *,
         row: RowLayout,
         first_task: int,
+        packs: bool,
         identity: dict[str, Any],
     ):
         self.row = row
         self.first_task = first_task
         self._examples = examples
         self._window_examples = 1
-        if row.raw_segment is None:  # running text fills a row, pairs share one
+        if packs:
             self._window_examples = self._fitting_window()
         self.identity = identity | {"window_examples": self._window_examples}
 

@@ -17,7 +17,7 @@ from nmt5.data.examples import (
 )
 from nmt5.data.layout import DataConfig, plan_layout
 from nmt5.data.mixture import GroupSpec, Mixture, TaskSpec
-from nmt5.data.objectives import Example
+from nmt5.data.objectives import Example, find_objective
 from nmt5.data.packing import assign_rows, build_rows
 from nmt5.data.store import CorpusInfo, read_corpus_info
 
@@ -80,8 +80,9 @@ def heldout_batches(
             infos=infos,
             open_files=open_files,
         )
+        packs = find_objective(group.objective).packs
         for reader in readers:
-            packed = _task_rows(reader, make, packs=row.raw_segment is None, **lengths)
+            packed = _task_rows(reader, make, packs=packs, **lengths)
             for number, batch in enumerate(_in_batches(packed, rows)):
                 if number == max_batches_per_task:
                     break

@@ -9,8 +9,7 @@ import dataclasses
 
 from nmt5.core.errors import ConfigError, unknown_name
 from nmt5.data.mixture import GroupSpec, Mixture
-from nmt5.data.objectives import OBJECTIVES
-from nmt5.data.spans import fitting_lengths
+from nmt5.data.objectives import OBJECTIVES, find_objective
 
 _USUAL_LANES = 16
 
@@ -81,7 +80,7 @@ class RowLayout:
       rows: rows per batch, over all processes.
       inputs_length: encoder tokens of a row.
       targets_length: decoder tokens of a row.
-      raw_segment: ids of running text that fill a row; None for sentence pairs.
+      raw_segment: ids of running text of one example; None for sentence pairs.
       share: the part of the batch's encoder tokens that these rows are.
       asked_share: the part that the mixture asks for.
       lanes: independent streams that the rows come from, a divisor of `rows`.
@@ -145,27 +144,18 @@ def layout_table(layout: Mapping[str, RowLayout]) -> str:
     return "\n".join(lines)
 
 
-def _noise_settings(group: GroupSpec) -> dict[str, float]:
-    names = ("noise_density", "mean_span_tokens")
-    return {name: group.settings[name] for name in names if name in group.settings}
-
-
 def _row_lengths(group: GroupSpec, config: DataConfig) -> tuple[int, int]:
     chosen = (config.row_lengths or {}).get(group.objective)
     if chosen is not None:
-        return tuple(chosen)
-    if group.objective == "span_corruption":
-        full = fitting_lengths(config.inputs_length, **_noise_settings(group))
-        return config.inputs_length, full.targets
-    return config.inputs_length // 2, config.inputs_length // 2
+        return chosen[0], chosen[1]
+    return find_objective(group.objective).row_lengths(config.inputs_length, group.settings)
 
 
 def _raw_segment(group: GroupSpec, inputs_length: int, targets_length: int) -> int | None:
-    if OBJECTIVES[group.objective].num_languages != 1:
+    segment_tokens = find_objective(group.objective).segment_tokens
+    if segment_tokens is None:
         return None
-    return fitting_lengths(
-        inputs_length, targets_length=targets_length, **_noise_settings(group)
-    ).raw
+    return segment_tokens(inputs_length, targets_length, group.settings)
 
 
 def _lanes(objective: str, rows: int, config: DataConfig, rows_multiple: int) -> int:

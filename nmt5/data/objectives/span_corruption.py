@@ -1,5 +1,8 @@
 """MLM: spans of one text are replaced by sentinels, and the targets give them back."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from nmt5.data.mixture import TokenIds
@@ -97,3 +100,23 @@ def corrupt(
         targets=closed([replace_runs(kept, ~mask, ids=ids)], limit=max_targets, eos=ids.eos),
         truncated=len(kept) < len(text),
     )
+
+
+def segment_tokens(inputs_length: int, targets_length: int, settings: Mapping[str, Any]) -> int:
+    """Returns the longest text whose corruption fits a row."""
+    noise = _noise_settings(settings)
+    return fitting_lengths(inputs_length, targets_length=targets_length, **noise).raw
+
+
+def row_lengths(inputs_length: int, settings: Mapping[str, Any]) -> tuple[int, int]:
+    """Returns the row that a full text fills on both sides, 1024 and 229 for mT5.
+
+    >>> row_lengths(1024, {})
+    (1024, 229)
+    """
+    return inputs_length, fitting_lengths(inputs_length, **_noise_settings(settings)).targets
+
+
+def _noise_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("noise_density", "mean_span_tokens")
+    return {name: settings[name] for name in names if name in settings}

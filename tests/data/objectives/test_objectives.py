@@ -34,7 +34,9 @@ def make(name, segments, *, seed=0, prefix=(), max_inputs=64, max_targets=64, **
 @given(data=st.data())
 def test_every_objective_closes_fits_and_repeats(name, data):
     objective = OBJECTIVES[name]
-    lengths = data.draw(st.lists(st.integers(1, 90), min_size=2, max_size=2))
+    # A prefix LM of one token has nothing to predict but EOS.
+    least = 2 if name == "prefix_lm" else 1
+    lengths = data.draw(st.lists(st.integers(least, 90), min_size=2, max_size=2))
     limits = {
         "max_inputs": data.draw(st.integers(8, 80)),
         "max_targets": data.draw(st.integers(4, 80)),
@@ -124,3 +126,65 @@ def test_unknown_objective_lists_the_nearest():
         ConfigError, match="unknown objective 'denoised_nm'; nearest: 'denoised_nmt'"
     ):
         find_objective("denoised_nm")
+
+
+def test_mass_hides_one_span_of_half_the_text():
+    (text,) = texts(7, 40)
+    starts = set()
+    for seed in range(60):
+        example = make("mass", (text,), seed=seed)
+        hidden = example.inputs[:-1] == 999
+        start = int(hidden.argmax())
+        starts.add(start)
+        assert hidden.sum() == 20 and hidden[start : start + 20].all()
+        assert example.targets.tolist() == [*text[start : start + 20].tolist(), 1]
+        assert (example.inputs[:-1][~hidden] == text[~hidden]).all()
+    assert {0, 20} & starts and len(starts) > 12
+
+
+def test_mass_fills_its_row():
+    objective = OBJECTIVES["mass"]
+    inputs_length, targets_length = objective.row_lengths(512, {})
+    raw = objective.segment_tokens(inputs_length, targets_length, {})
+    example = make("mass", texts(8, raw), max_inputs=inputs_length, max_targets=targets_length)
+    assert (len(example.inputs), len(example.targets)) == (512, targets_length) == (512, 257)
+    assert not example.truncated
+    with pytest.raises(ConfigError, match="masked_part 0, expected"):
+        make("mass", texts(0, 9), masked_part=0)
+
+
+def test_prefix_lm_goes_on_where_the_inputs_end():
+    (text,) = texts(9, 30)
+    cuts = set()
+    for seed in range(300):
+        example = make("prefix_lm", (text,), seed=seed)
+        cuts.add(len(example.inputs) - 1)
+        both = [*example.inputs[:-1].tolist(), *example.targets[:-1].tolist()]
+        assert both == text.tolist()
+    assert cuts == set(range(1, 30))
+    short = make("prefix_lm", (text,), seed=1, max_inputs=5)
+    assert short.truncated and short.inputs[-2] == text[len(text) - len(short.targets)]
+
+
+def test_bart_keeps_the_sentences_and_masks_a_part():
+    text = np.concatenate([[*part, 5] for part in texts(10, 7, 8, 9)]).astype(np.int32)
+    plain = make("bart", (text,), masked_part=0, sentence_end_ids=(5,))
+    sentences = {tuple(s) for s in np.split(text, np.flatnonzero(text == 5)[:-1] + 1)}
+    found = plain.inputs[:-1]
+    assert {tuple(s) for s in np.split(found, np.flatnonzero(found == 5)[:-1] + 1)} == sentences
+    orders = {
+        tuple(make("bart", (text,), seed=s, masked_part=0, sentence_end_ids=(5,)).inputs)
+        for s in range(80)
+    }
+    assert len(orders) == 6
+    for seed in range(40):
+        example = make("bart", (text,), seed=seed)
+        assert example.targets.tolist() == [*text.tolist(), 1]
+        masks = example.inputs == 999
+        kept = example.inputs[:-1][~masks[:-1]]
+        assert len(text) - len(kept) == 8, "30% of 27 tokens"
+        assert not (masks[1:] & masks[:-1]).any(), "masks do not touch"
+        left = iter(text.tolist())
+        assert all(token in left for token in kept.tolist()), "what is kept stays in order"
+    with pytest.raises(ConfigError, match="masked_part 1"):
+        make("bart", (text,), masked_part=1)
