@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from etils import epath
 
 from nmt5.evaluation.benchmarks.records import Choice
-from nmt5.evaluation.benchmarks.text_files import read_json_lines
+from nmt5.evaluation.benchmarks.text_files import read_json_lines, text_of
 
 
 def read_xcopa(path: epath.PathLike, *, dropped: Counter[str]) -> Iterator[Choice]:
@@ -28,9 +28,9 @@ def read_xcopa(path: epath.PathLike, *, dropped: Counter[str]) -> Iterator[Choic
             raise place.error(f"question {value['question']!r}, expected one of {Choice.QUESTIONS}")
         yield Choice(
             id=str(value["idx"]),
-            premise=value["premise"],
-            choice1=value["choice1"],
-            choice2=value["choice2"],
+            premise=text_of(value, "premise", place),
+            choice1=text_of(value, "choice1", place),
+            choice2=text_of(value, "choice2", place),
             question=value["question"],
             label=value["label"],
         )

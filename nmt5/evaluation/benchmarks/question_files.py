@@ -11,6 +11,7 @@ from nmt5.evaluation.benchmarks.text_files import (
     expect_keys,
     read_json_file,
     read_json_lines,
+    text_of,
 )
 
 
@@ -36,6 +37,7 @@ def read_squad(
         for paragraph_number, paragraph in enumerate(paragraphs):
             where = f"data[{article_number}].paragraphs[{paragraph_number}]"
             expect_keys(paragraph, ["context", "qas"], Place(path, where))
+            context = text_of(paragraph, "context", Place(path, where))
             for number, question in enumerate(paragraph["qas"]):
                 place = Place(path, f"{where}.qas[{number}]")
                 expect_keys(question, ["id", "question", "answers"], place)
@@ -46,12 +48,12 @@ def read_squad(
                 answers = []
                 for answer in question["answers"]:
                     expect_keys(answer, ["text", "answer_start"], place)
-                    answers.append((answer["text"], answer["answer_start"]))
+                    answers.append((text_of(answer, "text", place), answer["answer_start"]))
                 yield Question(
                     id=str(question["id"]),
-                    question=question["question"],
-                    context=paragraph["context"],
-                    answers=_checked(answers, paragraph["context"], place),
+                    question=text_of(question, "question", place),
+                    context=context,
+                    answers=_checked(answers, context, place),
                 )
 
 
@@ -64,7 +66,7 @@ def read_afriqa(path: epath.PathLike, *, dropped: Counter[str]) -> Iterator[Ques
 
     Args:
       path: the file.
-      dropped: receives the number of questions without an answer.
+      dropped: receives the questions without an answer or without a passage (116 in 18 files).
 
     Raises:
       DataError: a line is not JSON or lacks a key.
@@ -76,9 +78,12 @@ def read_afriqa(path: epath.PathLike, *, dropped: Counter[str]) -> Iterator[Ques
         if not answers:
             dropped["no answer"] += 1
             continue
+        if value["context"] is None or not text_of(value, "context", place).strip():
+            dropped["no passage"] += 1
+            continue
         yield Question(
             id=str(value["id"]),
-            question=value["question_lang"],
+            question=text_of(value, "question_lang", place),
             context=value["context"],
             answers=answers,
         )

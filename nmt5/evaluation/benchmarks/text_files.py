@@ -174,6 +174,17 @@ def expect_keys(value: Any, required: Sequence[str], place: Place) -> dict[str, 
     return value
 
 
+def text_of(value: dict[str, Any], key: str, place: Place) -> str:
+    """Returns `value[key]` if it is text.
+
+    Raises:
+      DataError: it is null, a number or anything else.
+    """
+    if not isinstance(value[key], str):
+        raise place.error(f"{key} is {type(value[key]).__name__}, expected text")
+    return value[key]
+
+
 def _quoted_rows(path: epath.PathLike) -> Iterator[tuple[list[str], Place]]:
     for line in read_lines(path):
         try:

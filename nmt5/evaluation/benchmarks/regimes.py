@@ -1,0 +1,150 @@
+"""What is trained on and what is evaluated in each setting of the papers.
+
+zeroshot         English examples, perhaps another benchmark's (SQuAD for XQuAD and MLQA)
+translate_train  the English ones and their translations
+in_language      one language's own examples
+multilingual     all languages' own examples
+few_shot         100 of the zero-shot examples, chosen by a seed
+large_data       SQuAD's 80,000 for TyDi QA
+"""
+
+from collections.abc import Iterable, Sequence
+import dataclasses
+import hashlib
+
+from nmt5.core.errors import ConfigError, unknown_name
+from nmt5.evaluation.benchmarks.benchmark import ENGLISH, Benchmark, Part
+from nmt5.evaluation.text_to_answer.example import TextExample
+
+SETTINGS = (
+    "zeroshot",
+    "translate_train",
+    "in_language",
+    "multilingual",
+    "few_shot",
+    "large_data",
+)
+FEW = 100
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Parts to train on, to choose the checkpoint on, and to report.
+
+    Attributes:
+      train: as they are mixed, at equal rates.
+      selection: parts whose mean score chooses the checkpoint.
+      test: parts that are reported, one per language.
+      selected_on_test: the chosen and the reported examples are the same; tables must say so.
+    """
+
+    train: tuple[Part, ...]
+    selection: tuple[Part, ...]
+    test: tuple[Part, ...]
+    selected_on_test: bool
+
+
+def settings_of(benchmark: Benchmark) -> tuple[str, ...]:
+    """Returns the settings that a benchmark's data allows."""
+    known = {
+        "zeroshot": benchmark.zeroshot is not None,
+        "translate_train": "translate_train" in benchmark.splits,
+        "in_language": bool(benchmark.train_languages),
+        "multilingual": len(benchmark.train_languages) > 1,
+        "few_shot": benchmark.zeroshot is not None,
+        "large_data": benchmark.large_data is not None,
+    }
+    return tuple(name for name in SETTINGS if known[name])
+
+
+def plan(
+    benchmark: Benchmark,
+    setting: str,
+    *,
+    language: str | None = None,
+    selection: str = "all_languages",
+    seed: int = 0,
+) -> Plan:
+    """Returns what a setting of a benchmark trains on, selects on and reports.
+
+    Args:
+      benchmark: which.
+      setting: one of `settings_of(benchmark)`.
+      language: the language of "in_language"; other settings take none.
+      selection: "english" or "all_languages": whose validation scores choose the checkpoint.
+      seed: chooses the few examples of "few_shot".
+
+    Raises:
+      ConfigError: the benchmark does not allow the setting, a language is missing or not wanted.
+    """
+    allowed = settings_of(benchmark)
+    if setting not in allowed:
+        raise ConfigError(f"{benchmark.name}: {unknown_name('setting', setting, allowed)}")
+    if selection not in ("english", "all_languages"):
+        names = ["english", "all_languages"]
+        raise ConfigError(f"{benchmark.name}: {unknown_name('selection', selection, names)}")
+    if (language is not None) != (setting == "in_language"):
+        raise ConfigError(
+            f"{benchmark.name}: setting 'in_language' needs a language, other settings take none; "
+            f"found setting '{setting}', language {language!r}"
+        )
+    languages = benchmark.languages if language is None else (language,)
+    choose_on = "validation" if "validation" in benchmark.splits else benchmark.test_split
+    choosing = languages
+    if choose_on == "validation" and benchmark.validation_languages:
+        choosing = benchmark.validation_languages
+    english = tuple(one for one in choosing if one.split("_")[0] == ENGLISH)
+    if selection == "english" and language is None and english:
+        choosing = english
+    if language is not None:
+        choosing = (language,)
+    return Plan(
+        train=_training(benchmark, setting, language, seed),
+        selection=tuple(
+            Part(benchmark=benchmark.name, language=one, split=choose_on) for one in choosing
+        ),
+        test=tuple(
+            Part(benchmark=benchmark.name, language=one, split=benchmark.test_split)
+            for one in languages
+        ),
+        selected_on_test=benchmark.selected_on_test,
+    )
+
+
+def few(examples: Iterable[TextExample], *, count: int, seed: int) -> list[TextExample]:
+    """Returns `count` examples, the same for a seed whatever their order in the file.
+
+    >>> from nmt5.evaluation.text_to_answer.example import one_answer
+    >>> some = [one_answer(str(i), "", "") for i in range(9)]
+    >>> [one.id for one in few(some, count=3, seed=1)] == [
+    ...     one.id for one in few(some[::-1], count=3, seed=1)]
+    True
+    """
+    drawn = lambda one: hashlib.sha256(f"{seed} {one.id} {one.inputs}".encode()).digest()  # noqa: E731
+    return sorted(examples, key=drawn)[:count]
+
+
+def _training(
+    benchmark: Benchmark, setting: str, language: str | None, seed: int
+) -> tuple[Part, ...]:
+    name = benchmark.name
+    if setting == "in_language":
+        if language not in benchmark.train_languages:
+            known: Sequence[str] = benchmark.train_languages
+            message = unknown_name("language with training data", str(language), known)
+            raise ConfigError(f"{name}: {message}")
+        return (Part(benchmark=name, language=language),)
+    if setting == "multilingual":
+        return tuple(Part(benchmark=name, language=one) for one in benchmark.train_languages)
+    if setting == "large_data":
+        return (benchmark.large_data,)
+    if setting == "few_shot":
+        return (dataclasses.replace(benchmark.zeroshot, limit=FEW, seed=seed),)
+    if setting == "translate_train":
+        translated = tuple(
+            Part(benchmark=name, language=one, split="translate_train")
+            for one in benchmark.languages
+            if one != ENGLISH
+        )
+        return (benchmark.zeroshot, *translated)
+    return (benchmark.zeroshot,)
