@@ -46,23 +46,78 @@ def attend(
         never holds the weights), "auto" for the fastest that gives this arithmetic.
 
     Returns:
-      The attended values (B, T, H, K).
+      The attended values (B, T, H, K). The mask is data: it has no gradient.
     """
     wants_dropout = dropout_key is not None and dropout_rate > 0.0
     if backend == "cudnn" and not wants_dropout:
         return _attend_cudnn(query_BTHK, key_BSHK, value_BSHK, mask_B1TS, bias_HTS)
+    if not wants_dropout:
+        return _attend_xla(query_BTHK, key_BSHK, value_BSHK, mask_B1TS, bias_HTS)
+    weights_BHTS = _weights(query_BTHK, key_BSHK, mask_B1TS, bias_HTS)
+    keep_BH1S = jax.random.bernoulli(
+        dropout_key,
+        1.0 - dropout_rate,
+        (weights_BHTS.shape[0], weights_BHTS.shape[1], 1, weights_BHTS.shape[3]),
+    )
+    weights_BHTS *= keep_BH1S.astype(weights_BHTS.dtype) / (1.0 - dropout_rate)
+    return jnp.einsum("bhts,bshk->bthk", weights_BHTS, value_BSHK)
+
+
+def _weights(query_BTHK, key_BSHK, mask_B1TS, bias_HTS):
     scores_BHTS = einsum_float32("bthk,bshk->bhts", query_BTHK, key_BSHK)
     if bias_HTS is not None:
         scores_BHTS += bias_HTS.astype(jnp.float32)[None]
-    weights_BHTS = jax.nn.softmax(scores_BHTS + mask_B1TS, axis=-1).astype(query_BTHK.dtype)
-    if wants_dropout:
-        keep_BH1S = jax.random.bernoulli(
-            dropout_key,
-            1.0 - dropout_rate,
-            (weights_BHTS.shape[0], weights_BHTS.shape[1], 1, weights_BHTS.shape[3]),
-        )
-        weights_BHTS *= keep_BH1S.astype(weights_BHTS.dtype) / (1.0 - dropout_rate)
-    return jnp.einsum("bhts,bshk->bthk", weights_BHTS, value_BSHK)
+    return jax.nn.softmax(scores_BHTS + mask_B1TS, axis=-1).astype(query_BTHK.dtype)
+
+
+@jax.custom_vjp
+def _attend_xla(query_BTHK, key_BSHK, value_BSHK, mask_B1TS, bias_HTS):
+    return _attend_xla_forward(query_BTHK, key_BSHK, value_BSHK, mask_B1TS, bias_HTS)[0]
+
+
+def _attend_xla_forward(query_BTHK, key_BSHK, value_BSHK, mask_B1TS, bias_HTS):
+    weights_BHTS = _weights(query_BTHK, key_BSHK, mask_B1TS, bias_HTS)
+    attended_BTHK = jnp.einsum("bhts,bshk->bthk", weights_BHTS, value_BSHK)
+    # A zero of the bias's dtype stands for it: its values are not needed again.
+    bias_dtype = None if bias_HTS is None else jnp.zeros((), bias_HTS.dtype)
+    return attended_BTHK, (
+        query_BTHK,
+        key_BSHK,
+        value_BSHK,
+        weights_BHTS,
+        attended_BTHK,
+        bias_dtype,
+    )
+
+
+def _attend_xla_backward(residuals, d_attended_BTHK):
+    """The gradient by hand, because what JAX derives is slower on CPU in two ways.
+
+    It multiplies by transposed weights, at a third of the speed of untransposed ones (measured: 66
+    against 184 GFLOP/s at 24 x 512 x 512 x 64): here the small factor is transposed instead. And
+    its softmax gradient sums over keys in (T, S) arrays: here sum_s w ds = d_attended . attended.
+    """
+    query_BTHK, key_BSHK, value_BSHK, weights_BHTS, attended_BTHK, bias_dtype = residuals
+    dtype = query_BTHK.dtype
+    product_BTH = jnp.sum(
+        d_attended_BTHK.astype(jnp.float32) * attended_BTHK.astype(jnp.float32), axis=-1
+    )
+    d_weights_BHTS = einsum_float32("bthk,bshk->bhts", d_attended_BTHK, value_BSHK)
+    d_scores_BHTS = weights_BHTS.astype(jnp.float32) * (
+        d_weights_BHTS - product_BTH.transpose(0, 2, 1)[..., None]
+    )
+    d_bias_HTS = None if bias_dtype is None else d_scores_BHTS.sum(0).astype(bias_dtype.dtype)
+    d_scores_BHTS = d_scores_BHTS.astype(dtype)
+    d_query_BTHK = jnp.einsum("bhts,bshk->bthk", d_scores_BHTS, key_BSHK)
+    d_key_BHKS = jnp.einsum("bhkt,bhts->bhks", query_BTHK.transpose(0, 2, 3, 1), d_scores_BHTS)
+    d_value_BHKS = jnp.einsum(
+        "bhkt,bhts->bhks", d_attended_BTHK.transpose(0, 2, 3, 1), weights_BHTS
+    )
+    d_key_BSHK, d_value_BSHK = (d.transpose(0, 3, 1, 2) for d in (d_key_BHKS, d_value_BHKS))
+    return d_query_BTHK, d_key_BSHK, d_value_BSHK, None, d_bias_HTS
+
+
+_attend_xla.defvjp(_attend_xla_forward, _attend_xla_backward)
 
 
 def _attend_cudnn(query_BTHK, key_BSHK, value_BSHK, mask_B1TS, bias_HTS):
