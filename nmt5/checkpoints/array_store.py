@@ -177,8 +177,13 @@ class ArrayStoreWriter:
     def __init__(self, path: os.PathLike | str, *, ocdbt: bool):
         self.path = os.fspath(path)
         self._base = kvstore_spec(path, ocdbt=ocdbt)
-        # A small cache would only hold whole chunks twice.
-        self._context = ts.Context({"cache_pool": {"total_bytes_limit": 0}})
+        # A cache would only hold whole chunks twice. Nothing is synced to disk array by array: the
+        # checkpoint counts as written only when its directory gets its name.
+        context = {"cache_pool": {"total_bytes_limit": 0}, "file_io_sync": False}
+        self._context = ts.Context(context)
+        # A database is rewritten at each commit, so small arrays are committed together.
+        self._transaction = ts.Transaction() if ocdbt else None
+        self._pending_bytes = 0
 
     def write(self, name: str, values: np.ndarray) -> dict[str, Any]:
         """Writes one array; weights hardly compress, so they are stored as they are.
@@ -208,16 +213,46 @@ class ArrayStoreWriter:
             "store_data_equal_to_fill_value": True,
         }
         try:
-            array = ts.open(spec, create=True, open=True, context=self._context).result()
+            array = ts.open(
+                spec, create=True, open=True, context=self._context, transaction=self._transaction
+            ).result()
             if not values.shape:
                 array.write(values).result()
+                self._count(values.nbytes)
                 return metadata
             for begin in np.ndindex(*(-(-n // c) for n, c in zip(values.shape, chunks))):
                 part = tuple(slice(b * c, (b + 1) * c) for b, c in zip(begin, chunks))
-                array[part].write(contiguous(values[part])).result()
+                piece = contiguous(values[part])
+                array[part].write(piece).result()
+                if self._count(piece.nbytes):
+                    array = array.with_transaction(self._transaction)
         except (ValueError, OSError) as error:
             raise CheckpointError(f"{self.path}: writing '{name}': {_first_line(error)}") from error
         return metadata
+
+
+    def _count(self, num_bytes: int) -> bool:
+        """Commits what is pending if it is a chunk's worth; tells whether it did."""
+        self._pending_bytes += num_bytes
+        if self._pending_bytes < CHUNK_BYTES:
+            return False
+        return self.flush()
+
+    def flush(self) -> bool:
+        """Writes what is pending; tells whether a new transaction began.
+
+        Raises:
+          CheckpointError: TensorStore cannot write.
+        """
+        self._pending_bytes = 0
+        if self._transaction is None:
+            return False
+        try:
+            self._transaction.commit_async().result()
+        except (ValueError, OSError) as error:
+            raise CheckpointError(f"{self.path}: {_first_line(error)}") from error
+        self._transaction = ts.Transaction()
+        return True
 
 
 _TILE = 512

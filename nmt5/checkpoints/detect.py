@@ -7,7 +7,7 @@ from etils import epath
 
 from nmt5.checkpoints import huggingface, mesh_tensorflow, t5x
 from nmt5.checkpoints.opened import OpenedCheckpoint
-from nmt5.core.errors import CheckpointError
+from nmt5.core.errors import CheckpointError, UserError
 
 FORMATS = (
     huggingface.FORMAT, t5x.LEGACY, t5x.ORBAX, t5x.NATIVE, mesh_tensorflow.FORMAT,
@@ -29,7 +29,21 @@ def open_checkpoint(path: os.PathLike | str, *, step: int | None = None) -> Open
     Raises:
       CheckpointError: no known format, damaged, incomplete, or no T5-family model.
     """
-    path = epath.Path(path)
+    try:
+        return _open(epath.Path(path), step)
+    except UserError:
+        raise
+    except Exception as error:
+        # Remote file systems raise errors of their own libraries; a local one is a defect of ours.
+        if "://" not in os.fspath(path):
+            raise
+        raise CheckpointError(
+            f"{path}: cannot be read ({type(error).__name__}: {str(error)[:200]}); check the path, "
+            "the network and your credentials, or copy it to a local directory"
+        ) from error
+
+
+def _open(path: epath.Path, step: int | None) -> OpenedCheckpoint:
     if not path.exists():
         if path.parent.exists() and list(path.parent.glob(path.name + ".index")):
             return mesh_tensorflow.open_mesh_tensorflow(path)
@@ -44,7 +58,7 @@ def open_checkpoint(path: os.PathLike | str, *, step: int | None = None) -> Open
         return t5x.open_orbax(path)
     if mesh_tensorflow.checkpoint_prefixes(path):
         return mesh_tensorflow.open_mesh_tensorflow(path, step=step)
-    return open_checkpoint(_inner(path, step))
+    return _open(_inner(path, step), step)
 
 
 def _open_file(path: epath.Path) -> OpenedCheckpoint:

@@ -38,7 +38,7 @@ def resolve(
     Raises:
       CheckpointError: no such path and no such model, or the Hub is out of reach.
     """
-    if epath.Path(source).exists() or not _NAME.fullmatch(source):
+    if not _NAME.fullmatch(source) or epath.Path(source).exists():
         return source
     if os.path.isdir(source.split("/", 1)[0]):
         return source  # a path whose last part is missing, not a Hub name

@@ -183,7 +183,7 @@ _LETTER_FIELDS = {
 
 def _check_parts(found: Mapping[str, TensorSpec], *, source: str) -> None:
     """Names the large parts that are absent altogether."""
-    absent = [p for p in ("encoder", "decoder") if not any(q.startswith(f"{p}/l") for q in found)]
+    absent = [p for p in ("encoder", "decoder") if not any(q.startswith(f"{p}/layers_") for q in found)]
     if EMBEDDING not in found:
         absent.append(f"token embedding ('{EMBEDDING}')")
     if absent:

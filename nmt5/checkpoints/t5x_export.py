@@ -87,6 +87,7 @@ class OrbaxWriter:
 
     def finish(self) -> None:
         """Writes Orbax's metadata, without which the directory is no checkpoint."""
+        self._arrays.flush()
         tree = {}
         for name in self._names:
             keys = name.split("/")

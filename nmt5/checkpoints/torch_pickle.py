@@ -129,7 +129,10 @@ class _Machine:
                 raise ValueError("too many opcodes")
             name = opcode.name
             if name == "STOP":
-                return self.stack.pop()
+                value = self.stack.pop()
+                if value is _MARK:
+                    raise ValueError("ends in a mark")
+                return value
             if name in _PUSHED:
                 self.stack.append(argument)
             elif name in _FIXED:
