@@ -31,8 +31,8 @@ XSID_LANGUAGES = _codes("en ar da de de-st gsw id it ja nl tr zh")
 NTREX_LANGUAGES = _codes(
     "afr arb aze-Latn bak ben bul cat ces ckb-Arab dan deu ell est fas fil fin fra glg hau heb hin "
     "hrv hun hye ibo ind ita jpn kan kin kir kmr kor lao lav lit ltz mal mar mkd mlg mri nep nld "
-    "nob pan pol por por-BR ron rus slk slv snd-Arab som spa sqi srp-Cyrl swe tat tha tir tsn tur "
-    "urd uzb vie wol xho yue zho-CN zho-TW zul"
+    "nob pan pol por por-BR pus ron rus slk slv snd-Arab som spa sqi srp-Cyrl swe tat tha tir tsn "
+    "tur urd uzb vie wol xho yue zho-CN zho-TW zul"
 )
 # Codes of translations as nmT5 writes them in `<2xx>`: mC4's, where the files use longer ones.
 SHORT_CODES = {
@@ -43,7 +43,7 @@ SHORT_CODES = {
     "ita": "it", "jpn": "ja", "kan": "kn", "kin": "rw", "kir": "ky", "kmr": "ku", "kor": "ko",
     "lao": "lo", "lav": "lv", "lit": "lt", "ltz": "lb", "mal": "ml", "mar": "mr", "mkd": "mk",
     "mlg": "mg", "mri": "mi", "nep": "ne", "nld": "nl", "nob": "nb", "pan": "pa", "pol": "pl",
-    "por": "pt", "por-BR": "pt-BR", "ron": "ro", "rus": "ru", "slk": "sk", "slv": "sl",
+    "por": "pt", "por-BR": "pt-BR", "pus": "ps", "ron": "ro", "rus": "ru", "slk": "sk", "slv": "sl",
     "snd-Arab": "sd", "som": "so", "spa": "es", "sqi": "sq", "srp-Cyrl": "sr", "swe": "sv",
     "tat": "tt", "tha": "th", "tir": "ti", "tsn": "tn", "tur": "tr", "urd": "ur", "uzb": "uz",
     "vie": "vi", "wol": "wo", "xho": "xh", "yue": "yue", "zho-CN": "zh", "zho-TW": "zh-Hant",

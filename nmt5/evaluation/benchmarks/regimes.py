@@ -45,7 +45,9 @@ class Plan:
 
 
 def settings_of(benchmark: Benchmark) -> tuple[str, ...]:
-    """Returns the settings that a benchmark's data allows."""
+    """Returns the settings that a benchmark's data allows; none if it only trains others."""
+    if not {"validation", "test"} & set(benchmark.splits):
+        return ()
     known = {
         "zeroshot": benchmark.zeroshot is not None,
         "translate_train": "translate_train" in benchmark.splits,
