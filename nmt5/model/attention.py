@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, Key
 from nmt5.core.axes import EMBED, JOINED_KV
 from nmt5.model.config import ModelConfig
 from nmt5.model.layers import FAN_IN_NORMAL, Dense
-from nmt5.model.products import einsum_float32
+from nmt5.model.products import einsum_float32, sum_over_rows
 
 
 def attend(
@@ -106,7 +106,9 @@ def _attend_xla_backward(residuals, d_attended_BTHK):
     d_scores_BHTS = weights_BHTS.astype(jnp.float32) * (
         d_weights_BHTS - product_BTH.transpose(0, 2, 1)[..., None]
     )
-    d_bias_HTS = None if bias_dtype is None else d_scores_BHTS.sum(0).astype(bias_dtype.dtype)
+    d_bias_HTS = (
+        None if bias_dtype is None else sum_over_rows(d_scores_BHTS).astype(bias_dtype.dtype)
+    )
     d_scores_BHTS = d_scores_BHTS.astype(dtype)
     d_query_BTHK = jnp.einsum("bhts,bshk->bthk", d_scores_BHTS, key_BSHK)
     d_key_BHKS = jnp.einsum("bhkt,bhts->bhks", query_BTHK.transpose(0, 2, 3, 1), d_scores_BHTS)

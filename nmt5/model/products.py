@@ -33,3 +33,19 @@ def einsum_float32(
         cpu=lambda a, b: product(a.astype(jnp.float32), b.astype(jnp.float32)),
         default=product,
     )
+
+
+def sum_over_rows(array: Float[Array, "B *rest"]) -> Float[Array, "*rest"]:
+    """Returns the sum over the first axis of a float32 array.
+
+    On CPU as a product with ones: XLA's reduction over a leading axis took 27 ms for 4 x 6 x 512 x
+    512 where the product takes 2.4 (jax 0.10.2, 2 cores).
+    """
+
+    def by_product(array):
+        ones_1B = jnp.ones((1, array.shape[0]), array.dtype)
+        return (ones_1B @ array.reshape(array.shape[0], -1)).reshape(array.shape[1:])
+
+    return jax.lax.platform_dependent(
+        array, cpu=by_product, default=lambda array: jnp.sum(array, axis=0)
+    )
