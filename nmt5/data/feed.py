@@ -161,7 +161,7 @@ class Feed:
                 batches, prefetch_buffer_size=self._prefetch_batches
             )
         iterator = iter(batches)
-        # A prefetching iterator that outlives the interpreter's modules complains on stderr.
+        # One that outlives the interpreter's modules would print a traceback at exit.
         atexit.register(_close, weakref.ref(iterator))
         return iterator
 
@@ -174,6 +174,8 @@ def _close(reference: weakref.ref) -> None:
     iterator = reference()
     if iterator is not None:
         iterator.close()
+        # Its __del__ closes again, and Grain 0.2.18's close() needs modules that are gone by then.
+        iterator.close = lambda: None
 
 
 def merge_states(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
