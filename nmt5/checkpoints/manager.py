@@ -291,7 +291,8 @@ class CheckpointWriter:
     """
 
     def __init__(self, directory: epath.PathLike, *, keep: int | None):
-        self._directory = epath.Path(directory)
+        # Orbax takes no relative path, and this process may change its directory.
+        self._directory = epath.Path(directory).absolute()
         self._keep = keep
         self._saving: int | None = None
         self._manager: Any = None

@@ -27,6 +27,7 @@ CONFIGURABLES = {
     "DataConfig": "nmt5.data.layout",
     "model_config": "nmt5.model.config",
     "OptimizerConfig": "nmt5.training.optimizer",
+    "LossConfig": "nmt5.training.step",
     "MeshConfig": "nmt5.partitioning.mesh",
     "CheckpointConfig": "nmt5.checkpoints.manager",
     "TrainConfig": "nmt5.training.loop",

@@ -1,0 +1,190 @@
+"""One step of training, as pure functions of state and batch.
+
+A batch has rows of several shapes, a group for each objective:
+`{objective: {feature: (rows, length)}}`. All groups go into one loss, so one step updates the
+parameters once.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+import optax
+
+from nmt5.core import features
+from nmt5.core.errors import ConfigError
+from nmt5.model.config import ModelConfig
+from nmt5.model.losses import LossSums, head_cross_entropy
+from nmt5.model.network import Transformer
+from nmt5.model.parameters import head_layout, head_scale, output_head
+from nmt5.training.optimizer import OptimizerConfig, update_params
+from nmt5.training.state import TrainState, step_key
+
+# What the model reads; the others (positions) stay on the host.
+FEATURES = (
+    features.ENCODER_INPUT_TOKENS,
+    features.ENCODER_SEGMENT_IDS,
+    features.DECODER_INPUT_TOKENS,
+    features.DECODER_TARGET_TOKENS,
+    features.DECODER_SEGMENT_IDS,
+    features.DECODER_LOSS_WEIGHTS,
+)
+
+Batch = Mapping[str, Mapping[str, Int[Array, "B _"]]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """How logits become a loss; the defaults are T5's.
+
+    Attributes:
+      z_loss: factor of log(Z)^2 of each target token.
+      label_smoothing: part of the probability that is spread over the vocabulary.
+      normalizing_factor: divides the summed loss; None takes the batch's target tokens. T5X's
+        checkpoints were trained with a constant (234,496 for mT5), which their imported second
+        moments expect.
+    """
+
+    z_loss: float = 1e-4
+    label_smoothing: float = 0.0
+    normalizing_factor: float | None = None
+
+    def __post_init__(self):
+        if self.z_loss < 0 or not 0 <= self.label_smoothing < 1:
+            raise ConfigError(
+                f"LossConfig: z_loss {self.z_loss} and label_smoothing {self.label_smoothing}; "
+                "expected z_loss >= 0 and 0 <= label_smoothing < 1"
+            )
+        if self.normalizing_factor is not None and not self.normalizing_factor > 0:
+            raise ConfigError(
+                f"LossConfig.normalizing_factor is {self.normalizing_factor}, expected above 0"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StepConfig:
+    """All that a step depends on besides state and batch; static, so hashable."""
+
+    model: ModelConfig
+    optimizer: OptimizerConfig
+    loss: LossConfig
+    seed: int = 0
+    vocab_shards: int = 1
+
+
+def objective_sums(
+    params: Mapping[str, Any],
+    group: Mapping[str, Int[Array, "B _"]],
+    *,
+    config: StepConfig,
+    dropout_key: Key[Array, ""] | None = None,
+) -> LossSums:
+    """Returns the loss sums of one objective's rows.
+
+    Args:
+      params: the model's parameters.
+      group: the features of `FEATURES`, each (rows, length).
+      config: model and loss.
+      dropout_key: randomness of dropout; None switches dropout off.
+    """
+    hidden_BTD = Transformer(config.model).apply(
+        {"params": params},
+        group[features.ENCODER_INPUT_TOKENS],
+        group[features.DECODER_INPUT_TOKENS],
+        group[features.DECODER_TARGET_TOKENS],
+        encoder_segment_ids=group[features.ENCODER_SEGMENT_IDS],
+        decoder_segment_ids=group[features.DECODER_SEGMENT_IDS],
+        enable_dropout=dropout_key is not None,
+        rngs=None if dropout_key is None else {"dropout": dropout_key},
+        method="hidden_states",
+    )
+    return head_cross_entropy(
+        hidden_BTD.reshape(-1, hidden_BTD.shape[-1]),
+        output_head(params, config.model),
+        group[features.DECODER_TARGET_TOKENS].reshape(-1),
+        group[features.DECODER_LOSS_WEIGHTS].reshape(-1),
+        z_loss=config.loss.z_loss,
+        label_smoothing=config.loss.label_smoothing,
+        layout=head_layout(config.model),
+        logit_scale=head_scale(config.model),
+        vocab_shards=config.vocab_shards,
+    )
+
+
+def batch_loss(
+    params: Mapping[str, Any],
+    batch: Batch,
+    *,
+    config: StepConfig,
+    dropout_key: Key[Array, ""] | None = None,
+) -> tuple[Float[Array, ""], dict[str, LossSums]]:
+    """Returns the loss of all objectives together, and each one's sums."""
+    sums = {}
+    for number, (objective, group) in enumerate(sorted(batch.items())):
+        key = None if dropout_key is None else jax.random.fold_in(dropout_key, number)
+        sums[objective] = objective_sums(params, group, config=config, dropout_key=key)
+    total = sum(part.loss for part in sums.values())
+    tokens = config.loss.normalizing_factor or sum(part.weight for part in sums.values())
+    return total / jnp.maximum(tokens, 1.0), sums
+
+
+def train_step(
+    state: TrainState, batch: Batch, *, config: StepConfig
+) -> tuple[TrainState, dict[str, Any]]:
+    """Makes one update, unless the gradient is not finite.
+
+    A batch that gives a non-finite loss or gradient leaves parameters and optimizer as they are
+    and is counted; the decision is made on the device.
+
+    Args:
+      state: the state; meant to be donated.
+      batch: `{objective: {feature: (rows, length)}}`.
+      config: static settings.
+
+    Returns:
+      The new state, and `{"objectives": {name: LossSums}, "encoder_tokens": {name: count},
+      "loss", "grad_norm", "learning_rate", "skipped"}`, scalars on the device.
+    """
+    wants_dropout = config.model.dropout_rate > 0
+    key = step_key(config.seed, state.step) if wants_dropout else None
+    loss_of = functools.partial(batch_loss, batch=batch, config=config, dropout_key=key)
+    (loss, sums), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+    grad_norm = optax.tree.norm(grads)
+    is_finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+    params, optimizer = jax.lax.cond(
+        is_finite,
+        lambda: update_params(
+            grads, state.optimizer, state.params, step=state.step, config=config.optimizer
+        ),
+        lambda: (state.params, state.optimizer),
+    )
+    skipped = 1 - is_finite.astype(jnp.int32)
+    new_state = TrainState(
+        step=state.step + 1,
+        skipped_steps=state.skipped_steps + skipped,
+        params=params,
+        optimizer=optimizer,
+    )
+    metrics = {
+        "objectives": sums,
+        "encoder_tokens": {
+            name: jnp.sum(group[features.ENCODER_INPUT_TOKENS] > 0) for name, group in batch.items()
+        },
+        "loss": loss,
+        "grad_norm": grad_norm,
+        "learning_rate": config.optimizer.rate(state.step),
+        "skipped": skipped,
+    }
+    return new_state, metrics
+
+
+def eval_step(
+    params: Mapping[str, Any], group: Mapping[str, Int[Array, "B _"]], *, config: StepConfig
+) -> LossSums:
+    """Returns the loss sums of held-out rows, without dropout or label smoothing."""
+    plain = dataclasses.replace(config.loss, label_smoothing=0.0, z_loss=0.0)
+    return objective_sums(params, group, config=dataclasses.replace(config, loss=plain))
