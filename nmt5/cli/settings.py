@@ -35,7 +35,7 @@ CONFIGURABLES = {
     "EvalConfig": "nmt5.evaluation.runner",
     "DecodingConfig": "nmt5.decoding.decoding_config",
     "ConvertConfig": "nmt5.checkpoints.conversion",
-    "ReportConfig": "nmt5.report.page",
+    "Report": "nmt5.cli.report_command",
 }
 
 _targets: dict[str, Any] = {}
