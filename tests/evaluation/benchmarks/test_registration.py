@@ -1,0 +1,195 @@
+"""Benchmarks as SeqIO tasks: examples, metrics, and that settings train on what they should."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+
+from nmt5.core.errors import ConfigError, DataError
+
+with warnings.catch_warnings():  # TensorFlow's own deprecations, at import
+    warnings.simplefilter("ignore")
+    import seqio
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    from nmt5.evaluation.benchmarks import registration
+
+from nmt5.evaluation.benchmarks.benchmark import Part
+from nmt5.evaluation.benchmarks.table import BENCHMARKS
+from nmt5.evaluation.text_to_answer.label_text import paraphrase_text
+from nmt5.evaluation.text_to_answer.question_text import pad_punctuation
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+
+@pytest.fixture(autouse=True)
+def byte_vocabulary(monkeypatch):
+    """Tasks need a vocabulary; bytes need no file. What was registered is forgotten again."""
+    for registry in (seqio.TaskRegistry, seqio.MixtureRegistry):
+        monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
+    byte = seqio.Feature(vocabulary=seqio.ByteVocabulary(), add_eos=True)
+    monkeypatch.setattr(registration, "feature", lambda path: byte)
+
+
+@pytest.fixture
+def squad_files(tmp_path):
+    def write(name, answers):
+        question = {"id": "1", "question": "Wer?", "answers": answers}
+        paragraphs = [{"context": "Ada, 中文.", "qas": [question]}]
+        (tmp_path / name).write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}))
+
+    write("train-v1.1.json", [{"text": "Ada", "answer_start": 0}])
+    two = [{"text": "中文", "answer_start": 5}, {"text": "Ada", "answer_start": 0}]
+    for language in BENCHMARKS["xquad"].languages:
+        write(f"xquad.{language}.json", two)
+    return tmp_path
+
+
+def test_zeroshot_trains_on_squad_and_evaluates_every_language(squad_files):
+    directories = {"squad": squad_files, "xquad": squad_files}
+    names = registration.add_benchmark("xquad", directories=directories, few_seeds=(7,))
+    assert names == ("xquad_zeroshot", "xquad_translate_train", "xquad_few_shot_seed7")
+    mixture = seqio.get_mixture_or_task("xquad_zeroshot")
+    training = [task.name for task in mixture.tasks if "train" in task.splits]
+    assert training == ["squad_train.en"]
+    assert len(mixture.tasks) == 13
+    lengths = {"inputs": 64, "targets": 16}
+    dataset = mixture.get_dataset(lengths, split="train", shuffle=False, num_epochs=1)
+    (example,) = dataset.as_numpy_iterator()
+    decoded = mixture.output_features["targets"].vocabulary.decode(example["targets"].tolist())
+    assert decoded.startswith("Ada")
+    assert example["targets"][-1] == 1
+
+
+def test_metrics_see_all_references(squad_files):
+    registration.add_benchmark(
+        "xquad", directories={"squad": squad_files, "xquad": squad_files}, few_seeds=()
+    )
+    task = seqio.get_mixture_or_task("xquad_eval.zh")
+    dataset = task.get_dataset({"inputs": 64, "targets": 16}, split="test", shuffle=False)
+    (example,) = dataset.as_numpy_iterator()
+    references = task.postprocess_fn("中文", example=example, is_target=True)
+    assert references == ["中文", "Ada"]
+    found = {}
+    for metric in task.metric_fns:
+        found |= metric([references], [task.postprocess_fn("中", example=example)])
+    assert (found["em"], round(found["f1_tokens"], 3), found["wrong_script"]) == (0, 66.667, 0)
+    assert all(type(value) is float for value in found.values())
+
+
+def test_few_shot_examples_are_limited(tmp_path):
+    rows = [f"a {i}\tb\t{i % 2}\n" for i in range(300)]
+    (tmp_path / "train-en.tsv").write_text("".join(rows))
+    registration.add_benchmark("pawsx", directories={"pawsx": tmp_path}, few_seeds=(0, 1))
+    drawn = []
+    for seed in (0, 1):
+        task = seqio.TaskRegistry.get(f"pawsx_few100_seed{seed}.en")
+        drawn.append([one.id for one in task.source.examples("train")])
+    assert [len(ids) for ids in drawn] == [100, 100]
+    assert drawn[0] != drawn[1]
+
+
+def test_a_benchmark_that_tfds_lacks_needs_a_directory():
+    with pytest.raises(ConfigError, match=r"uner: TFDS does not have it; name the directory"):
+        registration.add_benchmark("uner")
+
+
+@pytest.mark.parametrize("name", [name for name, row in BENCHMARKS.items() if row.tfds])
+def test_tasks_of_tfds_register_without_reading(name):
+    names = registration.add_benchmark(name)
+    assert all(name in seqio.MixtureRegistry.names() for name in names)
+
+
+def test_punctuation_is_padded_as_mt5_pads_it():
+    texts = [
+        "François (1515–1547)",
+        "3,5\u00a0km\u2009_x_\x0b!",
+        "हिन्दी।",
+        "中文，“好”",
+        "e\u0301\t\r\nx",
+        "²½Ⅷ",
+    ]
+    expected = tf.strings.regex_replace(texts, r"([^_\s\p{N}\p{L}\p{M}])", r" \1 ")
+    expected = tf.strings.regex_replace(expected, r"\s+", " ")
+    assert [pad_punctuation(text) for text in texts] == [
+        text.decode() for text in expected.numpy().tolist()
+    ]
+
+
+def test_paraphrases_are_written_as_t5_writes_them():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from t5.data import preprocessors
+    row = {"sentence1": "a  b", "sentence2": "c.", "label": np.int64(1)}
+    dataset = tf.data.Dataset.from_tensors({key: tf.constant(row[key]) for key in row})
+    (expected,) = preprocessors.glue(
+        dataset,
+        benchmark_name="paws",
+        label_names=["different_meaning", "paraphrase"],
+        feature_names=["sentence1", "sentence2"],
+        id_key=None,
+    ).as_numpy_iterator()
+    found = paraphrase_text(BENCHMARKS["pawsx"].tfds.record(row, "0", "en"))
+    assert (found.inputs.encode(), found.targets.encode()) == (
+        expected["inputs"],
+        expected["targets"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "language", "split"),
+    [
+        ("xquad", "ar", "test"),
+        ("squad", "en", "train"),
+        ("mlqa", "hi", "validation"),
+        ("multi_nli", "en", "train"),
+        ("pawsx", "ko", "validation"),
+        ("wikiann_ner", "yo", "test"),
+        ("wikilingua", "tr", "test"),
+    ],
+)
+def test_rows_of_tfds_have_the_form_that_is_read(name, language, split):
+    """TFDS invents rows of the data set's declared form; no data is at hand to read real ones."""
+    part = Part(benchmark=name, language=language, split=split)
+    with tfds.testing.mock_data(num_examples=3):
+        found = list(registration.tfds_examples(BENCHMARKS[name], part))
+    assert found
+    assert all(one.inputs for one in found)
+
+
+@pytest.mark.parametrize("name", ["xnli:1.1.0", "xtreme_xnli:1.1.0"])
+def test_rows_of_xnli(name):
+    with tfds.testing.mock_data(num_examples=1):
+        (row,) = tfds.as_numpy(tfds.load(name, split="train" if "xtreme" in name else "test"))
+    form = BENCHMARKS["xnli"].tfds
+    with pytest.raises(DataError, match="TFDS row 0: no language 'sw'"):
+        form.record(row, "0", "sw")  # the invented languages
+    row["hypothesis"] = {
+        "language": np.array([b"fr", b"sw"], object),
+        "translation": np.array([b"x", b"y"], object),
+    }
+    found = form.record(row, "0", "sw")
+    assert (found.first.encode(), found.second) == (row["premise"]["sw"], "y")
+
+
+def test_tydi_qa_keeps_one_language_of_the_training_split():
+    row = {
+        "id": b"finnish-12-0",
+        "question": b"q",
+        "context": b"c",
+        "answers": {"text": np.array([b"c"], object)},
+    }
+    form = BENCHMARKS["tydiqa_goldp"].tfds
+    assert form.record(row, "0", "en") is None
+    assert form.record(row, "0", "fi").answers == ("c",)
+    row["answers"] = {"text": np.array([], object)}
+    with pytest.raises(DataError, match="question 'finnish-12-0': no answer"):
+        form.record(row, "0", "fi")
+
+
+def test_tfds_without_the_language():
+    part = Part(benchmark="mlqa", language="en-de", split="test")
+    with pytest.raises(DataError, match="TFDS has no language 'en-de' in split 'test'"):
+        list(registration.tfds_examples(BENCHMARKS["mlqa"], part))
