@@ -12,6 +12,7 @@ from nmt5.evaluation.loading import LoadedModel
 from nmt5.evaluation.text_metrics import score_texts
 
 ENGLISH = "en"
+_TELLING_WORDS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,11 +141,16 @@ def direction_scores(
 
 
 def samples(directions: Sequence[Direction], *, per_direction: int) -> list[dict[str, str]]:
-    """Returns some translations to look at: those whose English message hashes lowest."""
+    """Returns some translations to look at.
+
+    Chosen blindly, by a hash of the English message, the same ones for all models; messages of
+    fewer than four words, which show little, come last.
+    """
     found = []
     for direction in directions:
         english = direction.sources if direction.source == ENGLISH else direction.references
-        order = sorted(range(len(english)), key=lambda i, english=english: _hash(english[i]))
+        ranks = [(len(text.split()) < _TELLING_WORDS, _hash(text)) for text in english]
+        order = sorted(range(len(english)), key=ranks.__getitem__)
         found += [
             {
                 "source_language": direction.source,

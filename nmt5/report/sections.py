@@ -226,7 +226,7 @@ def translation_section(runs: Sequence[RunRecord]) -> str:
         shares = sorted({share for row in found.values() for share in row["shares"]})
         table = [
             [
-                f"{_language(row['source'])} → {_language(row['target'])}",
+                f"{row['source']} → {row['target']}",
                 *(interval_text(row["scores"][metric]) for metric in metrics),
                 *(f"{100 * row['shares'][share]:.1f}" for share in shares),
                 str(row["num_sentences"]),
@@ -265,7 +265,7 @@ def _samples(samples: Sequence[Mapping[str, str]]) -> str:
         rows.append(f"<tr>{''.join(cells)}</tr>")
     head = "".join(f"<th>{name}</th>" for name in ("", "source", "output", "reference"))
     table = f'<div class="wide"><table class="samples"><tr>{head}</tr>{"".join(rows)}</table></div>'
-    return _details("Some translations, chosen blindly", table, is_open=True)
+    return _details("Some translations, chosen blindly among longer messages", table, is_open=True)
 
 
 def settings_section(runs: Sequence[RunRecord]) -> str:
