@@ -183,7 +183,8 @@ _LETTER_FIELDS = {
 
 def _check_parts(found: Mapping[str, TensorSpec], *, source: str) -> None:
     """Names the large parts that are absent altogether."""
-    absent = [p for p in ("encoder", "decoder") if not any(q.startswith(f"{p}/layers_") for q in found)]
+    with_layers = {path.split("/", 1)[0] for path in found if "/layers_" in path}
+    absent = [stack for stack in ("encoder", "decoder") if stack not in with_layers]
     if EMBEDDING not in found:
         absent.append(f"token embedding ('{EMBEDDING}')")
     if absent:

@@ -263,8 +263,10 @@ def is_finite(values: np.ndarray) -> bool:
         pieces = [values[start:stop] for start, stop in slabs(values.shape, itemsize=4)]
         pieces = pieces or [values]
     for piece in pieces:
-        if piece.dtype == np.float32 and np.isfinite(np.dot(piece.ravel(), piece.ravel())):
-            continue
+        if piece.dtype == np.float32:
+            with np.errstate(over="ignore", invalid="ignore"):
+                if np.isfinite(np.dot(piece.ravel(), piece.ravel())):
+                    continue
         if not np.isfinite(piece).all():
             return False
     return True
