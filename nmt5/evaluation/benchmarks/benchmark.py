@@ -54,7 +54,7 @@ class TfdsForm:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Part:
-    """Some examples to train on: all of a split, or a seeded few.
+    """Some examples of a benchmark: all of a split, or a seeded few; see `regimes.take`.
 
     Attributes:
       benchmark: name of the benchmark.
@@ -62,6 +62,8 @@ class Part:
       split: one of its splits.
       limit: how many examples; None for all.
       seed: chooses which.
+      held_out: how many examples of the split are kept from training; the same for all seeds.
+      reserved: the part is those that are kept, to choose a checkpoint on.
     """
 
     benchmark: str
@@ -69,6 +71,8 @@ class Part:
     split: str = "train"
     limit: int | None = None
     seed: int = 0
+    held_out: int = 0
+    reserved: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,11 @@
     <benchmark>_train.<language>            split train
     <benchmark>_translate_train.<language>  split train: translated examples
     <benchmark>_few<n>_seed<s>.<language>   split train: n seeded examples
+    <benchmark>_train_without<n>.<language> split train without n examples, which are validation
     <benchmark>_eval.<language>             splits validation and test, as far as there are
     <benchmark>_<setting>                   mixture of the tasks of a setting, all at rate 1
+    <benchmark>_zeroshot_held_out           the same, checkpoint chosen on held-out English training
+                                            examples, where no split but test is left
 
 A `-` in a language's code becomes `_`. Training and evaluation are tasks of their own because a
 mixture takes from every member the split that it is asked for: one task with all splits would train
@@ -22,7 +25,7 @@ import tensorflow as tf
 from nmt5.core.errors import ConfigError, DataError
 from nmt5.data.registry import feature
 from nmt5.evaluation.benchmarks.benchmark import Benchmark, Part, read_examples
-from nmt5.evaluation.benchmarks.regimes import few, plan, settings_of
+from nmt5.evaluation.benchmarks.regimes import plan, settings_of, take
 from nmt5.evaluation.benchmarks.table import benchmark as find_benchmark
 from nmt5.evaluation.scores.counted import score
 from nmt5.evaluation.scores.output_faults import OUTPUT_FAULTS
@@ -76,9 +79,7 @@ class BenchmarkSource(seqio.DataSource):
             )
         else:
             found = tfds_examples(self.benchmark, part, data_dir=self.tfds_data_dir)
-        if part.limit is not None:
-            found = iter(few(found, count=part.limit, seed=part.seed))
-        yield from found
+        yield from take(found, part=part)
 
     def get_dataset(
         self, split="train", shuffle=True, seed=None, shard_info=None, **unused
@@ -193,6 +194,14 @@ def add_benchmark(
                 if mixture not in seqio.MixtureRegistry.names():
                     seqio.MixtureRegistry.add(mixture, members, default_rate=1.0)
                 mixtures.append(mixture)
+    if benchmark.selected_on_test and "zeroshot" in settings_of(benchmark):
+        mixtures.append(f"{name}_zeroshot_held_out")
+        chosen = plan(benchmark, "zeroshot", selection="held_out_english")
+        (part,), (reserved,) = chosen.train, chosen.selection
+        member = build(_part_name(part), splits={"train": part, "validation": reserved})
+        members = [member, *(evaluated[part.language] for part in chosen.test)]
+        if mixtures[-1] not in seqio.MixtureRegistry.names():
+            seqio.MixtureRegistry.add(mixtures[-1], members, default_rate=1.0)
     return tuple(mixtures) or tuple(evaluated.values())
 
 
@@ -275,6 +284,7 @@ def _has(benchmark: Benchmark, language: str, split: str) -> bool:
 
 def _part_name(part: Part) -> str:
     kind = part.split if part.limit is None else f"few{part.limit}_seed{part.seed}"
+    kind += f"_without{part.held_out}" if part.held_out else ""
     return f"{part.benchmark}_{kind}.{_plain(part.language)}"
 
 

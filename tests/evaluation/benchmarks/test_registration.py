@@ -50,7 +50,10 @@ def squad_files(tmp_path):
 def test_zeroshot_trains_on_squad_and_evaluates_every_language(squad_files):
     directories = {"squad": squad_files, "xquad": squad_files}
     names = registration.add_benchmark("xquad", directories=directories, few_seeds=(7,))
-    assert names == ("xquad_zeroshot", "xquad_translate_train", "xquad_few_shot_seed7")
+    assert names == (
+        *("xquad_zeroshot", "xquad_translate_train", "xquad_few_shot_seed7"),
+        "xquad_zeroshot_held_out",
+    )
     mixture = seqio.get_mixture_or_task("xquad_zeroshot")
     training = [task.name for task in mixture.tasks if "train" in task.splits]
     assert training == ["squad_train.en"]

@@ -1,10 +1,11 @@
+import dataclasses
 import json
 
 import pytest
 
 from nmt5.core.errors import ConfigError, DataError
 from nmt5.evaluation.benchmarks.benchmark import read_examples
-from nmt5.evaluation.benchmarks.regimes import few, plan, settings_of
+from nmt5.evaluation.benchmarks.regimes import few, plan, settings_of, take
 from nmt5.evaluation.benchmarks.table import BENCHMARKS, benchmark, moses_benchmark
 from nmt5.evaluation.text_metrics import METRICS
 from nmt5.evaluation.text_to_answer.example import one_answer
@@ -82,6 +83,21 @@ def test_plans():
     translated = plan(BENCHMARKS["tydiqa_goldp"], "translate_train").train
     assert len(translated) == 9
     assert ("en", "train") in {(part.language, part.split) for part in translated}
+
+
+def test_examples_held_out_are_not_trained_on():
+    found = plan(BENCHMARKS["tydiqa_goldp"], "zeroshot", selection="held_out_english")
+    (train,), (chosen_on,) = found.train, found.selection
+    assert not found.selected_on_test
+    examples = [one_answer(str(i), f"x{i}", "y") for i in range(1000)]
+    trained = {one.id for one in take(examples, part=train)}
+    held_out = {one.id for one in take(reversed(examples), part=chosen_on)}
+    assert (len(trained), len(held_out), trained & held_out) == (600, 400, set())
+    assert list(take(examples, part=dataclasses.replace(train, held_out=0))) == examples
+    with pytest.raises(DataError, match="400 examples, which leaves none after 400 held out"):
+        next(take(examples[:400], part=train))
+    with pytest.raises(ConfigError, match="does not train on all English examples"):
+        plan(BENCHMARKS["tydiqa_goldp"], "large_data", selection="held_out_english")
 
 
 def test_faults_of_plans():
