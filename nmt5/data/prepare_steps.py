@@ -1,0 +1,300 @@
+"""The steps of `nmt5 prepare`, each a function of one Beam element; `prepare` joins them.
+
+Beam carries only descriptions (a few hundred bytes per source shard); text and ids travel through
+sorted runs on disk (`nmt5.data.runs`). A fault of a user's source travels as a value, so that the
+other corpora are finished; a full disk ends the pipeline.
+"""
+
+from collections.abc import Iterable, Iterator
+import dataclasses
+import functools
+import itertools
+import os
+import pathlib
+import shutil
+
+from array_record.python import array_record_module
+import numpy as np
+
+from nmt5.core.errors import StorageError, UserError
+from nmt5.core.files import storage_faults, write_json
+from nmt5.data import runs, store
+from nmt5.data.encoding import Tally, encode_examples
+from nmt5.data.prepare_progress import UnitNotes
+from nmt5.data.sources.base import Corpus
+from nmt5.data.vocabulary import Vocabulary
+
+TRAIN = "train"
+# Directories within the temporary one.
+DIRECTORIES = ("runs", "notes", "corpora", "failures")
+_BATCH_EXAMPLES = 1024
+_BATCH_CHARACTERS = 4 << 20
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What every step needs besides its element.
+
+    Attributes:
+      store: the store's root.
+      temporary: holds `DIRECTORIES`, on the store's file system.
+      vocabulary: the vocabulary.
+      segment_tokens: ids per monolingual record.
+      shard_bytes: ids per output shard, in bytes.
+      run_bytes: ids gathered before they are sorted and written, in bytes.
+      corpora: `{name: corpus}`.
+      fingerprints: `{name: what goes into CorpusInfo.source}`.
+    """
+
+    store: str
+    temporary: str
+    vocabulary: Vocabulary
+    segment_tokens: int
+    shard_bytes: int
+    run_bytes: int
+    corpora: dict[str, Corpus]
+    fingerprints: dict[str, str]
+
+    def path(self, *parts: str) -> str:
+        """Returns a path within the temporary directory."""
+        return os.path.join(self.temporary, *parts)
+
+
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """A source shard to tokenise."""
+
+    number: int
+    corpus: Corpus
+    split: str
+    shard: str
+    shard_number: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _TokenisedUnit:
+    unit: int
+    runs: tuple[str, ...]
+    num_bytes: int
+    tally: Tally
+    error: tuple[str, str] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class _ShardTask:
+    """A shard to write; the first of a split carries the split's counts."""
+
+    corpus: str
+    split: str
+    shard: int
+    num_shards: int
+    runs: tuple[str, ...]
+    tally: Tally | None
+    errors: tuple[tuple[str, str], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class _WrittenShard:
+    split: str
+    shard: int
+    info: store.ShardInfo | None
+    tally: Tally | None
+    errors: tuple[tuple[str, str], ...]
+
+
+@functools.lru_cache(maxsize=4)
+def _vocabulary(vocabulary: Vocabulary) -> Vocabulary:
+    """Returns one opened vocabulary per process: every copy that Beam unpickles is a new one."""
+    return vocabulary
+
+
+def tokenise(setting: Setting, unit: Unit) -> tuple[tuple[str, str], _TokenisedUnit]:
+    """Encodes a source shard and leaves it as sorted runs; a user's error travels as a value."""
+    key = (unit.corpus.name, unit.split)
+    tally = Tally()
+    try:
+        paths, num_bytes = _write_runs(setting, unit, tally)
+        return key, _TokenisedUnit(unit.number, tuple(paths), num_bytes, tally)
+    except StorageError:
+        raise  # the disk is full for the others too
+    except UserError as error:
+        return key, _TokenisedUnit(unit.number, (), 0, tally, (type(error).__name__, str(error)))
+
+
+def _write_runs(setting: Setting, unit: Unit, tally: Tally) -> tuple[list[str], int]:
+    source = unit.corpus.source
+    # The shard's number, not its name: a moved directory gives the same order.
+    seed = runs.name_seed(unit.corpus.name, unit.split, unit.shard_number)
+    encode = functools.partial(
+        encode_examples,
+        languages=source.languages,
+        vocabulary=_vocabulary(setting.vocabulary),
+        seed=seed,
+        tally=tally,
+    )
+    notes = UnitNotes(setting.path("notes"), unit.number)
+    paths, blocks, gathered, num_bytes, first = [], [], 0, 0, 0
+
+    def flush():
+        path = setting.path("runs", f"{unit.number}-{len(paths)}")
+        runs.write_run(path, runs.concatenate(blocks))
+        paths.append(path)
+        blocks.clear()
+
+    for batch in _batches(source.read(unit.split, unit.shard, tally.dropped), source.languages):
+        block = encode(batch, first=first)
+        first += len(batch)
+        blocks.append(block)
+        gathered += block.values.nbytes
+        num_bytes += block.values.nbytes
+        notes.note(examples=tally.examples, tokens=tally.tokens.total())
+        if gathered >= setting.run_bytes:
+            flush()
+            gathered = 0
+    if blocks:
+        flush()
+    notes.note(examples=tally.examples, tokens=tally.tokens.total(), done=True)
+    return paths, num_bytes
+
+
+def _batches(
+    examples: Iterable[dict[str, str]], languages: tuple[str, ...]
+) -> Iterator[list[dict[str, str]]]:
+    """Yields lists of consecutive examples, few enough that long documents stay cheap to hold."""
+    batch, characters = [], 0
+    for example in examples:
+        batch.append(example)
+        characters += len(example[languages[0]])
+        if len(batch) >= _BATCH_EXAMPLES or characters >= _BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
+
+
+def plan(
+    setting: Setting, split: tuple[tuple[str, str], Iterable[_TokenisedUnit]]
+) -> Iterator[_ShardTask]:
+    """Decides the number of shards of a split, and adds up its counts."""
+    (corpus, name), units = split
+    units = sorted(units, key=lambda unit: unit.unit)
+    tally = Tally()
+    for unit in units:
+        tally.merge(unit.tally)
+    failed = tuple(unit.error for unit in units if unit.error)
+    num_bytes = 0 if failed else sum(unit.num_bytes for unit in units)
+    num_shards = max(1, -(-num_bytes // setting.shard_bytes))
+    paths = () if failed else tuple(path for unit in units for path in unit.runs)
+    for shard in range(num_shards):
+        first = shard == 0
+        yield _ShardTask(
+            corpus,
+            name,
+            shard,
+            num_shards,
+            paths,
+            tally if first else None,
+            failed if first else (),
+        )
+
+
+def write_shard(setting: Setting, task: _ShardTask) -> tuple[str, _WrittenShard]:
+    """Sorts one range of keys and writes it as an ArrayRecord file; none if the range is empty."""
+    info = None
+    block = runs.concatenate(
+        [runs.read_run(path, shard=task.shard, num_shards=task.num_shards) for path in task.runs]
+    )
+    if len(block):
+        file = f"{task.split}-{task.shard:05d}-of-{task.num_shards:05d}.arrayrecord"
+        directory = setting.path("corpora", task.corpus)
+        path = os.path.join(directory, file)
+        if len(setting.corpora[task.corpus].source.languages) == 1:
+            options = store.SEGMENT_WRITER_OPTIONS
+            records = _segments(block, segment_tokens=setting.segment_tokens)
+        else:
+            options = store.PAIR_WRITER_OPTIONS
+            records = (pair.astype("<i4").tobytes() for pair in block.in_key_order())
+        with storage_faults("writing", path):
+            os.makedirs(directory, exist_ok=True)
+            num_records = _write_records(path, records, options=options)
+        info = store.ShardInfo(file=file, num_records=num_records, sha256=store.file_sha256(path))
+    return task.corpus, _WrittenShard(task.split, task.shard, info, task.tally, task.errors)
+
+
+def _segments(block: runs.Block, *, segment_tokens: int) -> Iterator[bytes]:
+    """Yields records of running text: documents in key order, without separator, cut evenly."""
+    if len(block) == 0:
+        return
+    text = np.concatenate(list(block.in_key_order()))
+    for start in range(0, len(text), segment_tokens):
+        yield store.encode_record([text[start : start + segment_tokens]])
+
+
+def _write_records(path: str, records: Iterable[bytes], *, options: str) -> int:
+    writer = array_record_module.ArrayRecordWriter(path, options)
+    num_records = 0
+    try:
+        for record in records:
+            writer.write(record)
+            num_records += 1
+    except Exception as error:  # the bindings raise whatever Riegeli reports, most often ENOSPC
+        raise StorageError(f"prepare: writing {path}: {error}") from error
+    finally:
+        try:
+            writer.close()
+        except Exception as error:
+            raise StorageError(f"prepare: writing {path}: {error}") from error
+    return num_records
+
+
+def finish(setting: Setting, corpus: tuple[str, Iterable[_WrittenShard]]) -> None:
+    """Describes a corpus and gives it its place in the store; or notes why it has none."""
+    name, written = corpus
+    written = sorted(written, key=lambda shard: (shard.split, shard.shard))
+    faults = [fault for shard in written for fault in shard.errors]
+    splits = {}
+    for split, shards in itertools.groupby(written, key=lambda shard: shard.split):
+        splits[split] = _split_info(list(shards), setting.corpora[name].source.languages)
+        if split == TRAIN and not splits[split].num_records and not faults:
+            dropped = dict(splits[split].dropped) or "nothing"
+            faults.append(
+                ("DataError", f"corpus '{name}': split '{TRAIN}' has no text (dropped: {dropped})")
+            )
+    if faults:
+        write_json(setting.path("failures", f"{name}.json"), faults)
+        return
+    source = setting.corpora[name].source
+    info = store.CorpusInfo(
+        name=name,
+        languages=source.languages,
+        vocabulary=setting.vocabulary.fingerprint,
+        vocabulary_size=_vocabulary(setting.vocabulary).token_ids.size,
+        segment_tokens=setting.segment_tokens if len(source.languages) == 1 else None,
+        source=setting.fingerprints[name],
+        splits=splits,
+    )
+    store.write_corpus_info(setting.path("corpora"), info)
+    place = pathlib.Path(setting.store).expanduser() / name
+    with storage_faults("writing", place):
+        # Without its description an older state no longer exists, whenever this is interrupted.
+        (place / store.CORPUS_FILE).unlink(missing_ok=True)
+        if place.exists():
+            shutil.rmtree(place)
+        os.rename(setting.path("corpora", name), place)
+
+
+def _split_info(shards: list[_WrittenShard], languages: tuple[str, ...]) -> store.SplitInfo:
+    tally = next(shard.tally for shard in shards if shard.tally is not None)
+    infos = tuple(shard.info for shard in shards if shard.info is not None)
+    return store.SplitInfo(
+        num_records=sum(info.num_records for info in infos),
+        examples=tally.examples,
+        tokens={language: tally.tokens[language] for language in languages},
+        dropped=dict(sorted(tally.dropped.items())),
+        cut=tally.cut,
+        lengths={
+            language: {str(2**bound): count for bound, count in sorted(histogram.items())}
+            for language, histogram in sorted(tally.lengths.items())
+        },
+        shards=infos,
+    )

@@ -1,0 +1,260 @@
+import dataclasses
+import hashlib
+import os
+import pathlib
+
+import pytest
+
+from nmt5.core.errors import ConfigError, DataError, StorageError, VocabularyError
+from nmt5.data import prepare as prepare_module
+from nmt5.data import prepare_steps, store
+from nmt5.data.prepare import PrepareConfig, prepare
+from nmt5.data.sources.base import Corpus, TextSource
+from nmt5.data.vocabulary import Vocabulary
+
+
+@pytest.fixture
+def config(tmp_path, toy_vocabulary):
+    return PrepareConfig(store=str(tmp_path / "store"), vocabulary=str(toy_vocabulary))
+
+
+@pytest.fixture
+def corpora(list_source, toy_sentences):
+    text = [(s,) for s in toy_sentences(300)]
+    pairs = list(zip(toy_sentences(200, seed=1), toy_sentences(200, seed=2)))
+    return [
+        Corpus(name="text.fr", source=list_source(["fr"], text[:50] + [("",)] + text[50:])),
+        Corpus(name="pair.en-fr", source=list_source(["en", "fr"], [("a", ""), *pairs])),
+    ]
+
+
+def contents(root):
+    return {
+        path.relative_to(root): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(pathlib.Path(root).rglob("*"))
+        if path.is_file()
+    }
+
+
+def records(root, corpus, split="train"):
+    return [tuple(s.tolist() for s in r) for r in store.open_split(root, corpus, split)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FaultySource(TextSource):
+    """Reads well until the line that is wrong."""
+
+    def splits(self):
+        return ("train",)
+
+    def shards(self, split):
+        return ("only",)
+
+    def read(self, split, shard, dropped):
+        yield {self.languages[0]: "bad"}
+        raise DataError(f"bad.{self.languages[0]}: line 2: not UTF-8")
+
+
+def test_pairs_and_text_come_back_whole(config, corpora):
+    prepared = prepare(config, corpora)
+    assert set(prepared.written) == {"text.fr", "pair.en-fr"} and not prepared.kept
+    vocabulary = Vocabulary.load(config.vocabulary)
+    pairs = records(config.store, "pair.en-fr")
+    expected = [
+        tuple(vocabulary.encode(text) for text in pair) for pair in corpora[1].source.examples[1:]
+    ]
+    assert sorted(map(str, pairs)) == sorted(map(str, expected)) and pairs != expected
+
+    documents = [vocabulary.encode(text) for (text,) in corpora[0].source.examples if text]
+    segments = [ids for (ids,) in records(config.store, "text.fr")]
+    assert all(len(segment) == 1137 for segment in segments[:-1])
+    assert 0 < len(segments[-1]) <= 1137
+    # Documents follow each other without separator, each whole, in another order.
+    running = " ".join(map(str, sum(segments, [])))
+    assert len(running.split()) == sum(map(len, documents))
+    assert all(" ".join(map(str, document)) in running for document in documents)
+
+    info = prepared.corpora["pair.en-fr"].splits["train"]
+    assert info.examples == info.num_records == 200 and info.dropped == {"empty": 1}
+    assert info.tokens == {
+        language: sum(len(pair[side]) for pair in expected)
+        for side, language in enumerate(("en", "fr"))
+    }
+    assert sum(info.lengths["en"].values()) == 200
+    assert prepared.corpora["text.fr"].splits["train"].dropped == {"empty": 1}
+    assert prepared.corpora["text.fr"].vocabulary == vocabulary.fingerprint
+    for name in prepared.corpora:
+        store.verify_corpus(config.store, name)
+    assert set(os.listdir(config.store)) == {"text.fr", "pair.en-fr", ".prepare.lock"}
+
+
+def test_the_same_bytes_whatever_the_workers_batches_and_runs(
+    config, corpora, tmp_path, monkeypatch
+):
+    prepare(config, corpora)
+    expected = contents(config.store)
+    monkeypatch.setattr(prepare_steps, "_BATCH_EXAMPLES", 7)
+    other = dataclasses.replace(config, store=str(tmp_path / "other"), num_workers=3, run_bytes=500)
+    prepare(other, corpora[::-1])
+    assert contents(other.store) == expected
+
+
+def test_several_shards_hold_the_same_examples(config, corpora, tmp_path):
+    prepare(config, corpora)
+    small = dataclasses.replace(config, store=str(tmp_path / "small"), shard_bytes=12_000)
+    info = prepare(small, corpora).corpora["pair.en-fr"].splits["train"]
+    assert len(info.shards) > 2 and min(shard.num_records for shard in info.shards) > 10
+    assert records(small.store, "pair.en-fr") == records(config.store, "pair.en-fr")
+
+
+def test_finished_corpora_are_kept_and_changed_ones_written_again(config, corpora, list_source):
+    prepare(config, corpora)
+    before = contents(config.store)
+    again = prepare(config, corpora)
+    assert set(again.kept) == {"text.fr", "pair.en-fr"} and not again.written
+    changed = Corpus(name="text.fr", source=list_source(["fr"], [("neu neu",)] * 4))
+    third = prepare(config, [changed, corpora[1]])
+    assert third.rebuilt == third.written == ("text.fr",) and third.kept == ("pair.en-fr",)
+    assert third.corpora["text.fr"].splits["train"].examples == 4
+    after = contents(config.store)
+    assert {p for p in after if after[p] != before.get(p)} == {
+        p for p in after if p.parts[0] == "text.fr"
+    }
+
+
+def test_another_vocabulary_or_segment_length_is_another_state(config, corpora):
+    prepare(config, corpora)
+    shorter = prepare(dataclasses.replace(config, segment_tokens=100), corpora)
+    assert shorter.written == ("text.fr",) and shorter.kept == ("pair.en-fr",)
+    assert len(records(config.store, "text.fr")[0][0]) == 100
+
+
+def test_corpora_that_fail_are_all_named_and_the_others_finished(config, corpora, list_source):
+    bad = [Corpus(name=f"bad.{x}", source=FaultySource(languages=(x,))) for x in ("de", "it")]
+    empty = Corpus(name="void", source=list_source(["fr"], [("",), (" ",)]))
+    with pytest.raises(DataError) as error:
+        prepare(config, [bad[0], *corpora, bad[1], empty])
+    message = str(error.value)
+    assert message.startswith("prepare: 3 of 5 corpora failed, the others are finished")
+    assert "bad.de: line 2: not UTF-8" in message and "bad.it: line 2" in message
+    assert "corpus 'void': split 'train' has no text (dropped: {'empty': 2})" in message
+    assert store.list_corpora(config.store) == ["pair.en-fr", "text.fr"]
+    assert prepare(config, corpora).kept == ("text.fr", "pair.en-fr")
+
+
+def test_empty_validation_is_allowed_and_noted(config, list_source, monkeypatch):
+    source = list_source(["fr"], [("ba be",)])
+    monkeypatch.setattr(
+        type(source),
+        "read",
+        lambda self, split, shard, dropped: iter(
+            [{"fr": "ba be"}] if (split, shard) == ("train", "even") else []
+        ),
+    )
+    prepared = prepare(config, [Corpus(name="a", source=source)])
+    assert prepared.notes == ("a: split 'validation' holds nothing (dropped: nothing)",)
+    assert len(store.open_split(config.store, "a", "validation")) == 0
+
+
+def test_an_interrupted_rebuild_leaves_no_half_corpus(config, corpora, monkeypatch):
+    prepare(config, corpora)
+
+    def killed(source, target):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(prepare_steps.os, "rename", killed)
+    longer = dataclasses.replace(config, segment_tokens=200)
+    with pytest.raises(BaseException):  # noqa: B017 - however a runner hands the interrupt on
+        prepare(longer, corpora)
+    assert store.list_corpora(config.store) == ["pair.en-fr"]
+    monkeypatch.undo()
+    assert prepare(longer, corpora).written == ("text.fr",)
+
+
+def test_leftovers_of_a_killed_run_are_removed(config, corpora):
+    stale = pathlib.Path(config.store) / ".prepare" / "runs"
+    stale.mkdir(parents=True)
+    (stale / "0-0").write_bytes(b"half a run")
+    prepare(config, corpora)
+    assert not stale.exists()
+
+
+def test_two_at_once_are_refused(config, corpora):
+    with (
+        prepare_module._temporary_directory(pathlib.Path(config.store)),
+        pytest.raises(StorageError, match="another `nmt5 prepare` is writing"),
+    ):
+        prepare(config, corpora)
+
+
+def test_unwritable_store_and_full_disk(config, corpora, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    blocked = dataclasses.replace(config, store=str(tmp_path / "file" / "store"))
+    with pytest.raises(StorageError, match="a file stands where a directory"):
+        prepare(blocked, corpora)
+
+    class FullDisk:
+        def __init__(self, path, options):
+            pass
+
+        def write(self, record):
+            raise RuntimeError("write() failed: No space left on device; writing x; at byte 0")
+
+        def close(self):
+            raise RuntimeError("Failed to close: No space left on device")
+
+    monkeypatch.setattr(prepare_steps.array_record_module, "ArrayRecordWriter", FullDisk)
+    with pytest.raises(StorageError, match="No space left on device") as error:
+        prepare(config, corpora)
+    assert "while running" not in str(error.value)
+    assert store.list_corpora(config.store) == []
+    assert os.listdir(config.store) == [".prepare.lock"]
+
+
+def test_progress_ends_with_everything(config, corpora):
+    seen = []
+    prepare(config, corpora, progress=seen.append)
+    last = seen[-1]
+    assert last.units_done == last.units == 8  # two corpora, two splits, two shards
+    assert last.examples == 2 * (300 + 200)
+
+
+@pytest.mark.parametrize(
+    "setting, message",
+    [
+        ({"segment_tokens": 1}, "segment_tokens: found 1, expected .* at least 2"),
+        ({"num_workers": -1}, "num_workers"),
+        ({"shard_bytes": 2.5}, "shard_bytes: found 2.5"),
+        ({"store": "gs://bucket/store"}, "mounted file system"),
+    ],
+)
+def test_settings_out_of_range(config, setting, message):
+    with pytest.raises(ConfigError, match=message):
+        dataclasses.replace(config, **setting)
+
+
+def test_names_and_vocabulary_are_checked_first(config, corpora):
+    with pytest.raises(ConfigError, match=r"named twice: text\.fr"):
+        prepare(config, [corpora[0], corpora[0]])
+    with pytest.raises(VocabularyError, match="does not exist"):
+        prepare(dataclasses.replace(config, vocabulary="none/here"), corpora)
+    assert not pathlib.Path(config.store).exists()
+
+
+def test_errors_of_worker_processes_are_found_in_their_trace():
+    trace = RuntimeError(
+        "Traceback ...\n  File x\nnmt5.core.errors.StorageError: writing /s: the disk is full "
+        "[while running 'write']\n\nFull trace"
+    )
+    found = prepare_module._user_error_within(trace)
+    assert type(found) is StorageError and str(found) == "writing /s: the disk is full"
+    assert prepare_module._user_error_within(RuntimeError("a defect")) is None
+
+
+@pytest.mark.slow
+def test_worker_processes_write_the_same_bytes(config, corpora, tmp_path):
+    prepare(config, corpora)
+    option = "--direct_running_mode=multi_processing"
+    other = dataclasses.replace(config, store=str(tmp_path / "p"), runner_options=(option,))
+    prepare(other, corpora)
+    assert contents(other.store) == contents(config.store)
