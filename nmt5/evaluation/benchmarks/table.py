@@ -7,6 +7,7 @@ for languages, splits, text forms and lengths of those that mt5 has; the nmT5 pa
 
 from collections.abc import Mapping
 import functools
+from types import MappingProxyType
 
 from nmt5.core.errors import ConfigError, unknown_name
 from nmt5.evaluation.benchmarks.benchmark import Benchmark, Files, Part, TfdsForm
@@ -477,7 +478,15 @@ def benchmark(name: str) -> Benchmark:
     return BENCHMARKS[name]
 
 
-def moses_benchmark(name: str, *, pairs: tuple[tuple[str, str], ...], pattern: str) -> Benchmark:
+def moses_benchmark(
+    name: str,
+    *,
+    pairs: tuple[tuple[str, str], ...],
+    pattern: str,
+    split_names: Mapping[str, str] = MappingProxyType(
+        {"train": "train", "validation": "dev", "test": "test"}
+    ),
+) -> Benchmark:
     """Returns translation between any pairs of line-aligned files (OPUS-100, FLORES, own text).
 
     >>> opus = moses_benchmark("opus100", pairs=(("en", "fr"), ("fr", "en")),
@@ -489,7 +498,8 @@ def moses_benchmark(name: str, *, pairs: tuple[tuple[str, str], ...], pattern: s
       name: of the benchmark.
       pairs: (source, target) codes.
       pattern: file name with `{side}` for a language's code; `{low}`, `{high}` are the two codes in
-        alphabetical order, `{split}` is train, dev or test.
+        alphabetical order, `{split}` is the split's name.
+      split_names: by split, its name in file names; FLORES has dev and devtest only.
     """
 
     def fields(language: str) -> Mapping[str, str]:
@@ -509,12 +519,14 @@ def moses_benchmark(name: str, *, pairs: tuple[tuple[str, str], ...], pattern: s
                     language="{target_code}",
                 ),
             )
-            for split, short in (("train", "train"), ("validation", "dev"), ("test", "test"))
+            for split, short in split_names.items()
         },
         to_text=translation_text,
         text_metrics=("chrf++", "bleu"),
         fields=fields,
         answer_language=_target_code,
-        train_languages=tuple(f"{source}_to_{target}" for source, target in pairs),
+        train_languages=tuple(f"{source}_to_{target}" for source, target in pairs)
+        if "train" in split_names
+        else (),
         inputs_tokens=512,
     )

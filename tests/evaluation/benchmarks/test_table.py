@@ -197,3 +197,16 @@ def test_moses_files_in_both_directions(tmp_path):
         for language in row.languages
     ]
     assert [(one.inputs, one.targets) for one in found] == [("<2fr> a", "b"), ("<2en> b", "a")]
+
+
+def test_flores_names_its_splits_otherwise(tmp_path):
+    names = {"validation": "dev", "test": "devtest"}
+    pairs = (("eng", "deu"),)
+    row = moses_benchmark(
+        "flores", pairs=pairs, pattern="{split}/{side}.{split}", split_names=names
+    )
+    (tmp_path / "devtest").mkdir()
+    (tmp_path / "devtest" / "eng.devtest").write_text("a\n")
+    (tmp_path / "devtest" / "deu.devtest").write_text("b\n")
+    (one,) = read_examples(row, tmp_path, language="eng_to_deu", split="test")
+    assert (one.inputs, row.train_languages) == ("<2de> a", ())

@@ -41,6 +41,13 @@ def test_equal_cosines_are_mined_together():
     assert (found.precision, found.recall) == (50, 100)
 
 
+def test_a_threshold_cannot_part_equal_cosines():
+    # Right, wrong, wrong at 1.0, right at 0.8: by rank the first alone looks as good as all four.
+    sources = np.array([EYE[0], EYE[0], EYE[0], 0.8 * EYE[1] + 0.6 * EYE[3]])
+    found = mine(sources, EYE[:2], pairs=[(0, 0), (3, 1)])
+    assert (round(found.f1, 3), found.threshold) == (66.667, pytest.approx(0.8))
+
+
 def test_faults():
     with pytest.raises(DataError, match="2 query vectors for 1 sentences"):
         retrieval_accuracy(EYE[:2], EYE, targets=["a"] * 4, right=[0])

@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 import pytest
 
@@ -50,6 +50,7 @@ class TestEntities:
     entities = st.lists(st.builds(Entity, st.sampled_from(["PER", "weather/attribute"]), words))
 
     @given(entities)
+    @example([Entity("PER", "a $$ PER: b"), Entity("PER", "$$$ \\$ $")])
     def test_every_list_of_entities_comes_back(self, entities):
         parsed = parse_entities(write_entities(entities), ["PER", "weather/attribute"])
         expected = [Entity(one.label, " ".join(one.text.split())) for one in entities]
