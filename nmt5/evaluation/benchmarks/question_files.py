@@ -66,7 +66,7 @@ def read_afriqa(path: epath.PathLike, *, dropped: Counter[str]) -> Iterator[Ques
 
     Args:
       path: the file.
-      dropped: receives the questions without an answer or without a passage (116 in 18 files).
+      dropped: receives the questions without an answer or without a passage (117 in 18 files).
 
     Raises:
       DataError: a line is not JSON or lacks a key.
