@@ -28,7 +28,7 @@ from nmt5.evaluation.benchmarks.benchmark import Part
 from nmt5.evaluation.benchmarks.regimes import Plan, plan
 from nmt5.evaluation.benchmarks.scoring import prediction_line, score_predictions
 from nmt5.evaluation.benchmarks.table import benchmark as find_benchmark
-from nmt5.evaluation.text_to_answer.example import TextExample
+from nmt5.evaluation.text_to_answer.text_example import TextExample
 
 _REMEDY = "remove the file; the protocol makes it again"
 

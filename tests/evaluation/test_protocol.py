@@ -14,7 +14,7 @@ from nmt5.evaluation.protocol import (
     run_protocol,
     write_results,
 )
-from nmt5.evaluation.text_to_answer.example import one_answer
+from nmt5.evaluation.text_to_answer.text_example import one_answer
 
 MTOP = ProtocolTask(benchmark="mtop")
 XQUAD = ProtocolTask(benchmark="xquad")

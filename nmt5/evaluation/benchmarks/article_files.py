@@ -13,8 +13,8 @@ from typing import Any
 from etils import epath
 
 from nmt5.core.errors import DataError
+from nmt5.evaluation.benchmarks.located_lines import Place, expect_keys, read_json_file
 from nmt5.evaluation.benchmarks.records import Article
-from nmt5.evaluation.benchmarks.text_files import Place, expect_keys, read_json_file
 
 _PICKLE_SUFFIXES = (".pkl", ".pickle", ".p")
 _PICKLE_START = b"\x80"

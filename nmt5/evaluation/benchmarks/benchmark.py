@@ -10,7 +10,7 @@ from etils import epath
 from nmt5.core.errors import DataError, unknown_name
 from nmt5.evaluation.benchmarks.records import Record
 from nmt5.evaluation.scores.counted import CountedMetric
-from nmt5.evaluation.text_to_answer.example import TextExample
+from nmt5.evaluation.text_to_answer.text_example import TextExample
 
 SPLITS = ("train", "translate_train", "validation", "test")
 ENGLISH = "en"

@@ -6,8 +6,8 @@ import dataclasses
 
 from etils import epath
 
+from nmt5.evaluation.benchmarks.located_lines import Place, read_lines, read_rows
 from nmt5.evaluation.benchmarks.records import Translation
-from nmt5.evaluation.benchmarks.text_files import Place, read_lines, read_rows
 
 
 def read_aligned(

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from etils import epath
 
+from nmt5.evaluation.benchmarks.located_lines import read_json_lines, text_of
 from nmt5.evaluation.benchmarks.records import Choice
-from nmt5.evaluation.benchmarks.text_files import read_json_lines, text_of
 
 
 def read_xcopa(path: epath.PathLike, *, dropped: Counter[str]) -> Iterator[Choice]:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from etils import epath
 
+from nmt5.evaluation.benchmarks.located_lines import read_rows
 from nmt5.evaluation.benchmarks.records import Parse
-from nmt5.evaluation.benchmarks.text_files import read_rows
 
 # id, intent, slot string, utterance, domain, locale, decoupled form, tokens (JSON).
 _NUM_COLUMNS = 8

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 
 from etils import epath
 
-from nmt5.evaluation.benchmarks.records import Question
-from nmt5.evaluation.benchmarks.text_files import (
+from nmt5.evaluation.benchmarks.located_lines import (
     Place,
     expect_keys,
     read_json_file,
     read_json_lines,
     text_of,
 )
+from nmt5.evaluation.benchmarks.records import Question
 
 
 def read_squad(

@@ -14,7 +14,7 @@ import hashlib
 
 from nmt5.core.errors import ConfigError, DataError, unknown_name
 from nmt5.evaluation.benchmarks.benchmark import ENGLISH, Benchmark, Part
-from nmt5.evaluation.text_to_answer.example import TextExample
+from nmt5.evaluation.text_to_answer.text_example import TextExample
 
 SETTINGS = (
     "zeroshot",
@@ -135,7 +135,7 @@ def plan(
 def few(examples: Iterable[TextExample], *, count: int, seed: int) -> list[TextExample]:
     """Returns `count` examples, the same for a seed whatever their order in the file.
 
-    >>> from nmt5.evaluation.text_to_answer.example import one_answer
+    >>> from nmt5.evaluation.text_to_answer.text_example import one_answer
     >>> some = [one_answer(str(i), "", "") for i in range(9)]
     >>> [one.id for one in few(some, count=3, seed=1)] == [
     ...     one.id for one in few(some[::-1], count=3, seed=1)]

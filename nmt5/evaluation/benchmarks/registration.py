@@ -30,7 +30,7 @@ from nmt5.evaluation.benchmarks.table import benchmark as find_benchmark
 from nmt5.evaluation.scores.counted import score
 from nmt5.evaluation.scores.output_faults import OUTPUT_FAULTS
 from nmt5.evaluation.text_metrics import score_texts
-from nmt5.evaluation.text_to_answer.example import TextExample
+from nmt5.evaluation.text_to_answer.text_example import TextExample
 
 _SIGNATURE = {
     "id": tf.TensorSpec((), tf.string),

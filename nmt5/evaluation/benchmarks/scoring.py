@@ -9,12 +9,12 @@ from etils import epath
 
 from nmt5.core.errors import DataError
 from nmt5.evaluation.benchmarks.benchmark import Benchmark
-from nmt5.evaluation.benchmarks.text_files import read_json_lines, read_lines, text_of
+from nmt5.evaluation.benchmarks.located_lines import read_json_lines, read_lines, text_of
 from nmt5.evaluation.bootstrap import Difference, Interval
 from nmt5.evaluation.scores.counted import compare, score
 from nmt5.evaluation.scores.output_faults import OUTPUT_FAULTS
 from nmt5.evaluation.text_metrics import compare_texts, score_texts
-from nmt5.evaluation.text_to_answer.example import TextExample
+from nmt5.evaluation.text_to_answer.text_example import TextExample
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from etils import epath
 
 from nmt5.core.errors import DataError
+from nmt5.evaluation.benchmarks.located_lines import Place, read_rows, read_table
 from nmt5.evaluation.benchmarks.records import SentencePair
-from nmt5.evaluation.benchmarks.text_files import Place, read_rows, read_table
 
 # XNLI's order of classes (TFDS `xnli`, `multi_nli`), which mt5 writes as "0", "1", "2". Its files
 # say "contradictory" in the translated training data and "contradiction" elsewhere.

@@ -11,8 +11,8 @@ import re
 
 from etils import epath
 
+from nmt5.evaluation.benchmarks.located_lines import Line, Place, read_lines
 from nmt5.evaluation.benchmarks.records import TaggedSentence
-from nmt5.evaluation.benchmarks.text_files import Line, Place, read_lines
 from nmt5.evaluation.tag_spans import tag_fault
 
 UPOS_TAGS = (

@@ -7,6 +7,7 @@ import re
 import string
 import unicodedata
 
+from nmt5.core.errors import ConfigError, unknown_name
 from nmt5.evaluation.scores.counted import CountedMetric, means
 from nmt5.evaluation.scores.language_tokens import language_tokens
 
@@ -45,7 +46,13 @@ def mlqa_tokens(text: str, language: str) -> list[str]:
 
     Source: https://github.com/google-research/multilingual-t5/blob/9dcd60fc/multilingual_t5/evaluation/metrics.py
     (`normalize_mlqa`).
+
+    Raises:
+      ConfigError: a language that MLQA does not have.
     """
+    if language not in _MLQA_ARTICLES:
+        known = unknown_name("language", language, MLQA_LANGUAGES)
+        raise ConfigError(f"mlqa: {known}; question_tokens has no such limit")
     text = "".join(c for c in text.lower() if not _is_punctuation(c))
     articles = _MLQA_ARTICLES[language]
     if articles:

@@ -16,7 +16,7 @@ import re
 
 from nmt5.evaluation.benchmarks.records import TaggedSentence
 from nmt5.evaluation.tag_spans import spans_of_tags
-from nmt5.evaluation.text_to_answer.example import TextExample, one_answer
+from nmt5.evaluation.text_to_answer.text_example import TextExample, one_answer
 
 SEPARATOR = " $$ "
 _REPEATED_DOLLAR = re.compile(r"(?<=\$)\$")

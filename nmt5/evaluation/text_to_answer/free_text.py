@@ -1,7 +1,7 @@
 """Tasks whose answer is plain text: parses, summaries, translations."""
 
 from nmt5.evaluation.benchmarks.records import Article, Parse, Translation
-from nmt5.evaluation.text_to_answer.example import TextExample, one_answer
+from nmt5.evaluation.text_to_answer.text_example import TextExample, one_answer
 
 
 def parse_text(record: Parse) -> TextExample:

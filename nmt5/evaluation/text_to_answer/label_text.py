@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from nmt5.core.errors import DataError, unknown_name
 from nmt5.evaluation.benchmarks.records import Choice, SentencePair, TaggedSentence
-from nmt5.evaluation.text_to_answer.example import TextExample, one_answer
+from nmt5.evaluation.text_to_answer.text_example import TextExample, one_answer
 
 # mt5 writes XNLI's class numbers: entailment, neutral, contradiction.
 INFERENCE_LABELS = ("0", "1", "2")

@@ -8,7 +8,7 @@ import re
 import unicodedata
 
 from nmt5.evaluation.benchmarks.records import Question
-from nmt5.evaluation.text_to_answer.example import TextExample
+from nmt5.evaluation.text_to_answer.text_example import TextExample
 
 # RE2's \s, which mt5's expressions use: no vertical tab, no space beyond ASCII.
 _SPACE = "\t\n\f\r "

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from nmt5.evaluation.benchmarks.records import TaggedSentence
-from nmt5.evaluation.text_to_answer.example import TextExample, one_answer
+from nmt5.evaluation.text_to_answer.text_example import TextExample, one_answer
 
 
 def word_tag_text(record: TaggedSentence) -> TextExample:

@@ -8,7 +8,7 @@ from nmt5.evaluation.benchmarks.scoring import (
     score_predictions,
 )
 from nmt5.evaluation.benchmarks.table import BENCHMARKS
-from nmt5.evaluation.text_to_answer.example import one_answer
+from nmt5.evaluation.text_to_answer.text_example import one_answer
 
 EXAMPLES = [one_answer(str(i), "tag: x", f"PER: name{i}") for i in range(60)]
 GOLD = [one.targets for one in EXAMPLES]

@@ -8,7 +8,7 @@ from nmt5.evaluation.benchmarks.benchmark import read_examples
 from nmt5.evaluation.benchmarks.regimes import few, plan, settings_of, take
 from nmt5.evaluation.benchmarks.table import BENCHMARKS, benchmark, moses_benchmark
 from nmt5.evaluation.text_metrics import METRICS
-from nmt5.evaluation.text_to_answer.example import one_answer
+from nmt5.evaluation.text_to_answer.text_example import one_answer
 
 # name: number of languages, main score, settings. A new benchmark is one line here.
 ROWS = {

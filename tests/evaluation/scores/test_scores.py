@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from nmt5.core.errors import DataError
+from nmt5.core.errors import ConfigError, DataError
+from nmt5.evaluation.scores.by_name import find_metric
 from nmt5.evaluation.scores.counted import compare, score
 from nmt5.evaluation.scores.entities import ENTITIES_MT5, entities
 from nmt5.evaluation.scores.labels import PARSE_MATCH, class_accuracy, normal_space, tag_accuracy
@@ -78,6 +79,10 @@ class TestQuestions:
         )
         found = values(SQUAD, texts, references)
         assert found == {name: round(float(value), 3) for name, value in expected.items()}
+
+    def test_mlqa_knows_seven_languages(self):
+        with pytest.raises(ConfigError, match="mlqa: unknown language 'fi'"):
+            score(MLQA, ["a"], references=[["a"]], language="fi")
 
     def test_mlqa_drops_each_languages_words(self):
         assert mlqa_tokens("những con mèo", "vi") == ["con", "mèo"]
@@ -164,6 +169,12 @@ class TestFaults:
         assert scripts_of_language("sr-Latn") == ("LATIN",)
         assert scripts_of_language("zh_gsdsimp") == ("CJK",)
         assert scripts_of_text("Ａb я 3!") == {"LATIN": 2, "CYRILLIC": 1}
+
+
+def test_metrics_by_name():
+    assert find_metric("squad") is SQUAD
+    with pytest.raises(ConfigError, match="unknown metric 'rougel'; nearest: 'rouge_l'"):
+        find_metric("rougel")
 
 
 class TestIntervals:
