@@ -16,7 +16,7 @@ import shutil
 from array_record.python import array_record_module
 import numpy as np
 
-from nmt5.core.errors import StorageError, UserError
+from nmt5.core.errors import DataError, StorageError, UserError
 from nmt5.core.files import storage_faults, write_json
 from nmt5.data import runs, store
 from nmt5.data.encoding import Tally, encode_examples
@@ -141,7 +141,7 @@ def _write_runs(setting: Setting, unit: Unit, tally: Tally) -> tuple[list[str], 
         paths.append(path)
         blocks.clear()
 
-    for batch in _batches(source.read(unit.split, unit.shard, tally.dropped), source.languages):
+    for batch in _batches(_read(unit, tally), source.languages):
         block = encode(batch, first=first)
         first += len(batch)
         blocks.append(block)
@@ -155,6 +155,14 @@ def _write_runs(setting: Setting, unit: Unit, tally: Tally) -> tuple[list[str], 
         flush()
     notes.note(examples=tally.examples, tokens=tally.tokens.total(), done=True)
     return paths, num_bytes
+
+
+def _read(unit: Unit, tally: Tally) -> Iterator[dict[str, str]]:
+    try:
+        yield from unit.corpus.source.read(unit.split, unit.shard, tally.dropped)
+    except StorageError as error:
+        # A file that is missing is this corpus's fault alone, unlike a store that is full.
+        raise DataError(str(error)) from error
 
 
 def _batches(

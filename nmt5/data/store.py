@@ -203,7 +203,9 @@ class StoredSplit(Sequence):
     def __len__(self) -> int:
         return self.info.num_records
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
+    def __getitem__(  # pyright: ignore[reportIncompatibleMethodOverride] - no slices
+        self, index: int
+    ) -> tuple[np.ndarray, ...]:
         index = int(index)
         if not 0 <= index < self.info.num_records:
             raise IndexError(f"{self.directory}: record {index} of {self.info.num_records}")

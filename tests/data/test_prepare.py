@@ -10,6 +10,8 @@ from nmt5.data import prepare as prepare_module
 from nmt5.data import prepare_steps, store
 from nmt5.data.prepare import PrepareConfig, prepare
 from nmt5.data.sources.base import Corpus, TextSource
+from nmt5.data.sources.filters import filtered
+from nmt5.data.sources.moses import MosesSource
 from nmt5.data.vocabulary import Vocabulary
 
 
@@ -140,6 +142,22 @@ def test_corpora_that_fail_are_all_named_and_the_others_finished(config, corpora
     assert "corpus 'void': split 'train' has no text (dropped: {'empty': 2})" in message
     assert store.list_corpora(config.store) == ["pair.en-fr", "text.fr"]
     assert prepare(config, corpora).kept == ("text.fr", "pair.en-fr")
+
+
+def test_a_missing_file_is_the_fault_of_its_corpus_alone(config, corpora, tmp_path):
+    missing = MosesSource(languages=("fr",), files={"train": "no.txt"}, root=str(tmp_path))
+    with pytest.raises(DataError, match=r"1 of 3 corpora failed(.|\n)*no\.txt does not exist"):
+        prepare(config, [*corpora, Corpus(name="gone", source=missing)])
+    assert store.list_corpora(config.store) == ["pair.en-fr", "text.fr"]
+
+
+def test_changed_files_are_another_state(config, tmp_path):
+    (tmp_path / "x.txt").write_text("ba be\n")
+    source = MosesSource(languages=("fr",), files={"train": "x.txt"}, root=str(tmp_path))
+    corpus = Corpus(name="x", source=filtered(source, min_characters=2))
+    assert prepare(config, [corpus]).written == prepare(config, [corpus]).kept == ("x",)
+    (tmp_path / "x.txt").write_text("ba be\nbi bo\n")
+    assert prepare(config, [corpus]).rebuilt == ("x",)
 
 
 def test_empty_validation_is_allowed_and_noted(config, list_source, monkeypatch):

@@ -1,0 +1,91 @@
+"""Tab-separated text: one example per line, columns by number or by the name in a header line."""
+
+from collections import Counter
+from collections.abc import Iterator
+import dataclasses
+
+from nmt5.core.errors import ConfigError, DataError, unknown_name
+from nmt5.data.sources.compressed_files import DROP, read_lines
+from nmt5.data.sources.scores import ScoreLimit
+from nmt5.data.sources.text_files import FileSource
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TsvSource(FileSource):
+    r"""Lines of columns parted by tabs, without quoting.
+
+    With columns=(1, 2) and languages ("en", "fr") the line `"x\tOne\tUn"` is
+    `{"en": "One", "fr": "Un"}`.
+
+    Attributes:
+      columns: per language a column, counted from 0, or its name in the header line.
+      header: whether files begin with a line of names.
+      score: drops examples by the number in a column.
+
+    Raises:
+      ConfigError: another number of columns than languages, or names without a header.
+    """
+
+    columns: tuple[int | str, ...]
+    header: bool = False
+    score: ScoreLimit | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        if len(self.columns) != len(self.languages):
+            raise ConfigError(
+                f"TsvSource: {len(self.columns)} columns for {len(self.languages)} languages"
+            )
+        named = [c for c in self._all_columns() if isinstance(c, str)]
+        if named and not self.header:
+            raise ConfigError(
+                f"TsvSource: column '{named[0]}' is a name, but header is False; number columns "
+                "from 0, or set header=True"
+            )
+        negative = [c for c in self._all_columns() if isinstance(c, int) and c < 0]
+        if negative:
+            raise ConfigError(f"TsvSource: column {negative[0]}: columns count from 0")
+
+    def read(self, split: str, shard: str, dropped: Counter[str]) -> Iterator[dict[str, str]]:
+        """Yields the examples of a file; see the base class.
+
+        Raises:
+          DataError: a bad line, a missing column or a score that is no number, with file and line.
+          StorageError: the file is missing.
+        """
+        path = self.existing(shard)
+        lines = read_lines(path, on_bad_line=self.on_bad_line, dropped=dropped)
+        columns = self._numbers(next(lines, None) if self.header else None, path)
+        first = 2 if self.header else 1
+        languages, score = self.languages, self.score
+        texts, most = columns[: len(languages)], max(columns)
+        for number, line in enumerate(lines, first):
+            if line is None:
+                continue
+            fields = line.split("\t")
+            if len(fields) <= most:
+                if self.on_bad_line == DROP:
+                    dropped["missing column"] += 1
+                    continue
+                raise DataError(
+                    f"{path}: line {number}: {len(fields)} columns, expected at least {most + 1}; "
+                    "mend the line, choose other columns, or set on_bad_line='drop'"
+                )
+            if score and not score.keeps(fields[columns[-1]], place=f"{path}: line {number}"):
+                dropped["low score"] += 1
+                continue
+            yield {language: fields[column] for language, column in zip(languages, texts)}
+
+    def _all_columns(self) -> tuple[int | str, ...]:
+        return self.columns + ((self.score.column,) if self.score else ())
+
+    def _numbers(self, header: str | None, path: str) -> tuple[int, ...]:
+        """Returns the places of all columns, those with a name looked up in the header line."""
+        if self.header and header is None:
+            raise DataError(f"{path}: line 1: expected a header, found none")
+        names = (header or "").split("\t")
+        columns = self._all_columns()
+        for column in columns:
+            if isinstance(column, str) and column not in names:
+                raise DataError(f"{path}: line 1: {unknown_name('column', column, names)}")
+        return tuple(names.index(c) if isinstance(c, str) else c for c in columns)
