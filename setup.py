@@ -16,6 +16,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["nmt5", "nmt5.*"]),
+    package_data={"nmt5.evaluation": ["published_results.tsv"]},
     py_modules=["tasks", "mixtures"],
     install_requires=[
         # The seven that the project is built from.
@@ -38,10 +39,15 @@ setup(
         "sentencepiece>=0.2.2",
         "jaxtyping>=0.3",
         "sacrebleu>=2.6",
+        "rouge-score>=0.1.2",
         "tensorboardX>=2.6",
         "etils[epath]>=1.10",
         "tqdm>=4.66",
-        "safetensors>=0.6",
+        # File formats that text and checkpoints come in.
+        "msgpack>=1.1",
+        "ml-dtypes>=0.5",
+        "pyarrow>=18",
+        "zstandard>=0.23",
     ],
     extras_require={
         "cuda": ["jax[cuda13]>=0.10.2"],

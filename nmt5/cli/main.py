@@ -11,6 +11,8 @@ import importlib
 import os
 import sys
 
+from absl import logging as absl_logging
+
 from nmt5 import __version__
 from nmt5.core.errors import UserError, unknown_name
 
@@ -65,6 +67,8 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     # TensorFlow only reads text here; with oneDNN on it announces so at each start.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    # Orbax and TFDS warn of things that are as they should be.
+    absl_logging.set_verbosity(absl_logging.ERROR)
 
 
 def run(arguments: Sequence[str]) -> int:
