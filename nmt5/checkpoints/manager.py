@@ -13,8 +13,10 @@ through `CheckpointWriter`; everybody else reads parameters through `load_params
 Orbax is imported where it is used: it takes half a second that `--help` need not pay.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+import contextlib
 import dataclasses
+import errno
 import json
 import logging
 import os
@@ -38,6 +40,7 @@ SUBDIRECTORY = "checkpoints"
 _PREFIX = "checkpoint"
 _NAME = re.compile(rf"{_PREFIX}_(\d+)")
 _TEMPORARY = re.compile(rf"{_PREFIX}_\d+\.orbax-checkpoint-tmp.*")
+_MIN_SLICE_BYTES = 64 << 20
 _log = logging.getLogger(__name__)
 
 
@@ -129,7 +132,7 @@ def checkpoint_steps(directory: epath.PathLike) -> list[int]:
 
 
 def _at(directory: epath.PathLike, step: int) -> epath.Path:
-    return epath.Path(directory) / f"{_PREFIX}_{step}"
+    return epath.Path(directory).absolute() / f"{_PREFIX}_{step}"
 
 
 def _read_item(checkpoint: epath.Path, item: str) -> Any:
@@ -140,13 +143,18 @@ def _read_item(checkpoint: epath.Path, item: str) -> Any:
         raise CheckpointError(f"checkpoint: {checkpoint}: item '{item}': {error}") from error
 
 
+def read_description(checkpoint: epath.PathLike) -> Description:
+    """Reads what a checkpoint says of itself; raises `CheckpointError` if it cannot."""
+    checkpoint = epath.Path(checkpoint)
+    return Description.from_json(_read_item(checkpoint, DESCRIPTION), where=str(checkpoint))
+
+
 def read_saved(checkpoint: epath.PathLike) -> SavedRun:
     """Reads everything of one checkpoint but its arrays; raises `CheckpointError` if it cannot."""
     checkpoint = epath.Path(checkpoint)
-    description = Description.from_json(_read_item(checkpoint, DESCRIPTION), where=str(checkpoint))
     return SavedRun(
         directory=checkpoint,
-        description=description,
+        description=read_description(checkpoint),
         feed=_read_item(checkpoint, FEED),
         progress=_read_item(checkpoint, PROGRESS),
     )
@@ -283,6 +291,29 @@ def _check_shapes(checkpoint: epath.Path, stored: Any, abstract: Any) -> None:
         )
 
 
+# What TensorStore calls a storage fault, and the system's number for it.
+_TENSORSTORE_FAULTS = {
+    "RESOURCE_EXHAUSTED": errno.ENOSPC,
+    "No space left on device": errno.ENOSPC,
+    "Disk quota exceeded": errno.EDQUOT,
+    "PERMISSION_DENIED": errno.EACCES,
+    "Read-only file system": errno.EROFS,
+}
+
+
+@contextlib.contextmanager
+def _saving_faults(path: epath.Path) -> Iterator[None]:
+    """Turns the storage faults of Orbax and TensorStore into `StorageError`."""
+    with storage_faults("saving a checkpoint", path):
+        try:
+            yield
+        except ValueError as error:
+            for text, number in _TENSORSTORE_FAULTS.items():
+                if text in str(error):
+                    raise OSError(number, os.strerror(number)) from error
+            raise
+
+
 class CheckpointWriter:
     """Saves checkpoints of one run in the background and removes old ones.
 
@@ -304,6 +335,13 @@ class CheckpointWriter:
         if self._manager is None:
             # Orbax logs a failed save with its traceback, several times, and then raises it too.
             logging.getLogger("absl").setLevel(logging.CRITICAL)
+            # Copies of one array on many devices are by default saved in slices, a slice by each
+            # device; cutting them compiles a program for every shape (5 s at the first save of a
+            # tiny model on 8 devices), so only large arrays are worth it.
+            handler = ocp.type_handlers.ArrayHandler(
+                min_slice_bytes_for_replica_parallel=_MIN_SLICE_BYTES
+            )
+            ocp.type_handlers.register_type_handler(jax.Array, handler, override=True)
             with storage_faults("making the checkpoint directory", self._directory):
                 self._directory.mkdir(parents=True, exist_ok=True)
             options = ocp.CheckpointManagerOptions(
@@ -345,7 +383,7 @@ class CheckpointWriter:
         self.wait()
         manager = self._open()
         self._saving = step
-        with storage_faults("saving a checkpoint", _at(self._directory, step)):
+        with _saving_faults(_at(self._directory, step)):
             manager.save(
                 step,
                 args=ocp.args.Composite(
@@ -367,7 +405,7 @@ class CheckpointWriter:
         if self._saving is None:
             return
         try:
-            with storage_faults("saving a checkpoint", _at(self._directory, self._saving)):
+            with _saving_faults(_at(self._directory, self._saving)):
                 self._manager.wait_until_finished()
                 if _is_first_process():
                     self._remove_old()
@@ -392,6 +430,16 @@ class CheckpointWriter:
                 self._manager = None
 
 
+def is_native(path: os.PathLike | str) -> bool:
+    """Returns whether `find_checkpoint` would look at `path`, without reading anything in it."""
+    path = epath.Path(path)
+    if not path.is_dir():
+        return False
+    directory = path / SUBDIRECTORY if (path / SUBDIRECTORY).is_dir() else path
+    candidates = [path] + [_at(directory, step) for step in checkpoint_steps(directory)]
+    return any((candidate / DESCRIPTION).is_dir() for candidate in candidates)
+
+
 def find_checkpoint(path: os.PathLike | str, *, step: int | None = None) -> epath.Path:
     """Finds one verified checkpoint; changes nothing on disk.
 
@@ -405,7 +453,7 @@ def find_checkpoint(path: os.PathLike | str, *, step: int | None = None) -> epat
     Raises:
       CheckpointError: nothing there, no such step, or damaged files; says what was found.
     """
-    path = epath.Path(path)
+    path = epath.Path(path).absolute()  # Orbax takes no relative one
     if not path.is_dir():
         raise CheckpointError(f"checkpoint: {path} does not exist or is not a directory")
     if match := _NAME.fullmatch(path.name):
@@ -463,10 +511,15 @@ def load_params(
     Raises:
       CheckpointError: missing or damaged, or `shardings` is for other parameters.
     """
+    checkpoint = find_checkpoint(path, step=step)
+    return read_params(checkpoint, shardings=shardings), read_description(checkpoint)
+
+
+def read_params(checkpoint: epath.PathLike, *, shardings: Any = None) -> dict[str, Any]:
+    """Reads the parameters of a verified `checkpoint_<step>`; see `load_params`."""
     import orbax.checkpoint as ocp
 
-    checkpoint = find_checkpoint(path, step=step)
-    description = Description.from_json(_read_item(checkpoint, DESCRIPTION), where=str(checkpoint))
+    checkpoint = epath.Path(checkpoint)
     stored = _stored_shapes(checkpoint)["target"]
     if shardings is None:
         arguments = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), stored)
@@ -483,4 +536,4 @@ def load_params(
                 partial_restore=True,
             ),
         )
-    return restored["target"], description
+    return restored["target"]

@@ -5,6 +5,7 @@ added. Multiplications and additions count as one each.
 """
 
 from collections.abc import Mapping
+import functools
 import re
 import time
 from typing import Protocol
@@ -115,8 +116,11 @@ def peak_flops_per_second(devices: list[jax.Device]) -> float | None:
     return None
 
 
+@functools.cache
 def measured_matmul_flops_per_second(*, size: int = 2048, repeats: int = 3) -> float:
     """Returns the best of a few float32 matrix products on the first local device.
+
+    Measured once per process.
 
     Args:
       size: side of the square matrices.

@@ -9,9 +9,11 @@ checkpoints/      checkpoint_<step>
 """
 
 from collections.abc import Callable, Iterable, Mapping
+import concurrent.futures
 import contextlib
 import dataclasses
 import functools
+import importlib
 import os
 import platform
 import sys
@@ -24,7 +26,6 @@ import numpy as np
 from nmt5 import __version__
 from nmt5.checkpoints.manager import (
     SUBDIRECTORY,
-    CheckpointConfig,
     CheckpointWriter,
     Description,
 )
@@ -33,11 +34,10 @@ from nmt5.core.files import write_json
 from nmt5.core.pytrees import unflatten_paths
 from nmt5.data.feed import Feed
 from nmt5.data.heldout import heldout_batches
-from nmt5.data.layout import DataConfig, layout_table, plan_layout
+from nmt5.data.layout import layout_table, plan_layout
 from nmt5.data.mixture import Mixture, write_mixture
-from nmt5.model.config import ModelConfig
 from nmt5.model.parameters import num_params, param_axes, param_shapes
-from nmt5.partitioning.mesh import TENSOR, MeshConfig, make_mesh
+from nmt5.partitioning.mesh import TENSOR, make_mesh
 from nmt5.partitioning.shardings import (
     batch_sharding,
     param_shardings,
@@ -48,89 +48,20 @@ from nmt5.training.held_out import held_out_losses
 from nmt5.training.interruption import StopRequest
 from nmt5.training.metrics import FILE as METRICS
 from nmt5.training.metrics import JsonLinesWriter, MetricWriter, TensorBoardWriter
-from nmt5.training.optimizer import OptimizerConfig, optimizer_shardings
+from nmt5.training.optimizer import optimizer_shardings
 from nmt5.training.prefetch import PlacedBatch, Prefetcher
 from nmt5.training.progress import Progress
 from nmt5.training.recorder import Recorder, Sampled
+from nmt5.training.run_config import RunConfig, TrainConfig
 from nmt5.training.run_directory import record_start, run_lock, write_settings
-from nmt5.training.start import Start, abstract_state, choose_start, make_state
+from nmt5.training.start import Start, abstract_state, check_fits, choose_start, make_state
 from nmt5.training.state import TrainState
-from nmt5.training.step import FEATURES, LossConfig, StepConfig, eval_step, train_step
+from nmt5.training.step import FEATURES, StepConfig, eval_step, train_step
+
+__all__ = ["Outcome", "RunConfig", "TrainConfig", "train"]
 
 SAMPLED, MIXTURE, TENSORBOARD = "sampled.json", "mixture.json", "tensorboard"
 VALIDATION = "validation"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """A run's length, directory and rhythm.
-
-    Attributes:
-      run_dir: directory of everything that the run writes.
-      train_steps: step at which the run ends.
-      seed: of parameters and dropout; the data's is `DataConfig.seed`.
-      log_period_steps: steps between lines of metrics.
-      eval_period_steps: steps between held-out losses, which the end of the run has too; None
-        for none at all.
-      eval_rows: rows of a held-out batch.
-      eval_batches_per_task: held-out batches of a task at most; None for all of its text.
-      max_skipped_steps: so many batches in a row without a finite gradient end the run.
-      compilation_cache: directory where compiled programs are kept for the next start.
-
-    Raises:
-      ConfigError: a value out of range.
-    """
-
-    run_dir: str
-    train_steps: int
-    seed: int = 0
-    log_period_steps: int = 100
-    eval_period_steps: int | None = 1000
-    eval_rows: int = 32
-    eval_batches_per_task: int | None = 1
-    max_skipped_steps: int = 20
-    compilation_cache: str | None = None
-
-    def __post_init__(self):
-        faults = [
-            f"{name} is {getattr(self, name)!r}, expected 1 or more"
-            for name in (
-                "train_steps",
-                "log_period_steps",
-                "eval_period_steps",
-                "eval_rows",
-                "eval_batches_per_task",
-                "max_skipped_steps",
-            )
-            if getattr(self, name) is not None and not getattr(self, name) >= 1
-        ]
-        if faults:
-            raise ConfigError("TrainConfig: " + "; ".join(faults))
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """All settings of a run."""
-
-    train: TrainConfig
-    model: ModelConfig
-    data: DataConfig
-    optimizer: OptimizerConfig
-    loss: LossConfig
-    mesh: MeshConfig
-    checkpoint: CheckpointConfig
-
-    def named(self) -> dict[str, Any]:
-        """Returns the settings by the names that gin files use."""
-        return {
-            "TrainConfig": self.train,
-            "model_config": self.model,
-            "DataConfig": self.data,
-            "OptimizerConfig": self.optimizer,
-            "LossConfig": self.loss,
-            "MeshConfig": self.mesh,
-            "CheckpointConfig": self.checkpoint,
-        }
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -180,6 +111,7 @@ def train(
         start = choose_start(config.train.run_dir, config.checkpoint, report=_warn)
         if start.step >= config.train.train_steps:
             return Outcome(how="was finished", step=start.step, seconds=0.0)
+        check_fits(start, mixture=mixture, model=config.model, report=_warn)
         with contextlib.ExitStack() as stack:
             run = _Run(config, mixture, start, writers=writers, progress=progress)
             stack.callback(run.close)
@@ -224,16 +156,20 @@ class _Run:
         self._rows_sharding = batch_sharding(mesh)
         self._state_sharding = _state_shardings(mesh, config)
         self._replicated = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-        self._record()
-        self._progress = progress(total=config.train.train_steps, start=start.step)
-        self._progress.say(self._introduction())
-        # The feed opens its files in its thread while the step is compiled in this one.
+        # All that may refuse comes before the first file is written.
         self._feed = Feed(mixture, config.data, rows_multiple=self._rows_multiple)
-        self._batches = Prefetcher(self._open_feed, place=self._place)
         saved = start.saved
         self._sampled = Sampled(
             len(self._feed.tasks), progress=saved.progress if saved is not None else None
         )
+        batches = iter(self._feed)
+        if saved is not None:
+            batches.set_state(saved.feed)
+        self._record()
+        self._progress = progress(total=config.train.train_steps, start=start.step)
+        self._progress.say(self._introduction())
+        # The first batches are made in a thread while the step is compiled in this one.
+        self._batches = Prefetcher(batches, place=self._place)
         self._checkpoints = CheckpointWriter(
             self._directory / SUBDIRECTORY, keep=config.checkpoint.keep
         )
@@ -282,12 +218,6 @@ class _Run:
             + layout_table(self._layout)
         )
 
-    def _open_feed(self):
-        batches = iter(self._feed)
-        if self._start.saved is not None:
-            batches.set_state(self._start.saved.feed)
-        return batches
-
     def _place(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
         return {name: self._place_group(group) for name, group in arrays.items()}
 
@@ -326,19 +256,27 @@ class _Run:
         )
         return step.lower(abstract, batch).compile()
 
-    def go(self) -> Outcome:
-        """Turns the loop."""
+    def _prepare(self) -> tuple[TrainState, Any]:
+        """Makes the state and compiles the step, both at once: each keeps one core busy."""
         config = self._config
-        with StopRequest(say=self._progress.say) as stop:
+        with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
+            step_function = pool.submit(self._compiled_step)
+            # Orbax takes a second to import; the first save need not wait for it.
+            pool.submit(importlib.import_module, "orbax.checkpoint")
             state = make_state(
                 self._start,
                 model=config.model,
                 optimizer=config.optimizer,
-                mixture=self._mixture,
                 shardings=self._state_sharding,
                 seed=config.train.seed,
             )
-            step_function = self._compiled_step()
+            return state, step_function.result()
+
+    def go(self) -> Outcome:
+        """Turns the loop."""
+        config = self._config
+        with StopRequest(say=self._progress.say) as stop:
+            state, step_function = self._prepare()
             step, saved_at = self._start.step, self._start.step
             self._recorder.restart()
             while step < config.train.train_steps and stop.requested is None:

@@ -43,25 +43,22 @@ class Prefetcher:
     """Iterates over placed batches; a thread works ahead of the caller.
 
     Args:
-      open_feed: called in the thread, returns the iterator; slow imports and first reads happen
-        there, beside the compilation of the step.
+      feed: the iterator, at the position to begin from; the first batch is made at once, beside
+        the compilation of the step.
       place: puts `{objective: {feature: NumPy array}}` on the devices.
       ahead: how many batches may wait.
     """
 
-    def __init__(
-        self, open_feed: Callable[[], FeedIterator], *, place: Callable[[Any], Any], ahead: int = 2
-    ):
+    def __init__(self, feed: FeedIterator, *, place: Callable[[Any], Any], ahead: int = 2):
         self._queue: queue.Queue = queue.Queue(maxsize=ahead)
         self._closed = threading.Event()
         self._thread = threading.Thread(
-            target=self._work, args=(open_feed, place), name="feed", daemon=True
+            target=self._work, args=(feed, place), name="feed", daemon=True
         )
         self._thread.start()
 
-    def _work(self, open_feed, place) -> None:
+    def _work(self, feed, place) -> None:
         try:
-            feed = open_feed()
             while not self._closed.is_set():
                 batch = next(feed)
                 self._put(

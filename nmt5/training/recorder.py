@@ -8,6 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from nmt5.core.errors import ConfigError
+
 
 class Recorder:
     """Sums up the metrics of the steps since the last log line.
@@ -99,6 +101,9 @@ class Sampled:
     Args:
       num_tasks: tasks of the feed, in its order.
       progress: what `to_json` gave at the checkpoint, None at the start of a run.
+
+    Raises:
+      ConfigError: the checkpoint is of a run with other tasks.
     """
 
     def __init__(self, num_tasks: int, *, progress: Mapping[str, Any] | None):
@@ -106,6 +111,12 @@ class Sampled:
         self.truncated = 0
         self.seconds = 0.0
         if progress:
+            if len(progress["sampled"]) != num_tasks:
+                raise ConfigError(
+                    f"train: the checkpoint drew from {len(progress['sampled'])} tasks, the "
+                    f"mixture has {num_tasks}; go on with the run's own mixture, or begin a new "
+                    "run with CheckpointConfig.initial_checkpoint"
+                )
             self.counts += np.asarray(progress["sampled"], np.int64)
             self.truncated = int(progress["truncated"])
             self.seconds = float(progress["seconds"])

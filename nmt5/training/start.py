@@ -15,7 +15,9 @@ from nmt5.checkpoints.manager import (
     SavedRun,
     find_checkpoint,
     find_resumable,
-    load_params,
+    is_native,
+    read_description,
+    read_params,
     read_saved,
     restore_state,
 )
@@ -33,16 +35,18 @@ class Start:
     """What a run begins from.
 
     Attributes:
-      kind: "resume", "restart", "initial checkpoint" or "scratch".
+      kind: "resume", "restart", "initial checkpoint", "public checkpoint" or "scratch".
       step: steps that are done already.
-      saved: the checkpoint whose whole state is taken, None for the last two kinds.
-      source: path of the checkpoint, empty for scratch.
+      source: the checkpoint, verified if it is a native one; empty for scratch.
+      description: what the checkpoint says of itself; None for scratch.
+      saved: the checkpoint whose whole state is taken; None for the last three kinds.
     """
 
     kind: str
-    step: int
-    saved: SavedRun | None
-    source: str
+    step: int = 0
+    source: str = ""
+    description: Description | None = None
+    saved: SavedRun | None = None
 
 
 def choose_start(
@@ -55,8 +59,9 @@ def choose_start(
 
     1. the newest undamaged checkpoint in the run directory: the run goes on;
     2. `restart_from`: another run's checkpoint with step, optimizer and position in the data;
-    3. `initial_checkpoint`: its parameters only, everything else anew;
-    4. random parameters.
+    3. `initial_checkpoint`, native: its parameters only, everything else anew;
+    4. `initial_checkpoint` in another format (T5X, Hugging Face, Mesh TensorFlow): the same;
+    5. random parameters.
 
     Args:
       run_dir: the run directory, locked by this process.
@@ -68,36 +73,67 @@ def choose_start(
     """
     saved = find_resumable(epath.Path(run_dir) / SUBDIRECTORY, report=report)
     if saved is not None:
-        return Start(
-            kind="resume",
-            step=saved.description.step,
-            saved=saved,
-            source=os.fspath(saved.directory),
-        )
+        return _whole("resume", saved)
     if checkpoint.restart_from:
-        saved = read_saved(find_checkpoint(checkpoint.restart_from))
-        return Start(
-            kind="restart",
-            step=saved.description.step,
-            saved=saved,
-            source=os.fspath(saved.directory),
-        )
-    if checkpoint.initial_checkpoint:
-        found = find_checkpoint(checkpoint.initial_checkpoint)
-        return Start(kind="initial checkpoint", step=0, saved=None, source=os.fspath(found))
-    return Start(kind="scratch", step=0, saved=None, source="")
+        return _whole("restart", read_saved(find_checkpoint(checkpoint.restart_from)))
+    initial = checkpoint.initial_checkpoint
+    if not initial:
+        return Start(kind="scratch")
+    if not is_native(initial):
+        return _public(initial, report)
+    found = find_checkpoint(initial)
+    return Start(
+        kind="initial checkpoint", source=os.fspath(found), description=read_description(found)
+    )
+
+
+def _whole(kind: str, saved: SavedRun) -> Start:
+    return Start(
+        kind=kind,
+        step=saved.description.step,
+        source=os.fspath(saved.directory),
+        description=saved.description,
+        saved=saved,
+    )
+
+
+def _public(initial: str, report: Callable[[str], None]) -> Start:
+    """Opens a checkpoint of another format; reads no array yet."""
+    from nmt5.checkpoints import hub
+    from nmt5.checkpoints.detect import open_checkpoint
+
+    source = hub.resolve(initial, report=report)
+    opened = open_checkpoint(source)
+    description = Description(
+        step=opened.step or 0,
+        model=opened.config.to_dict(),
+        vocabulary_fingerprint="",
+        vocabulary_size=0,
+        mixture="",
+    )
+    return Start(kind="public checkpoint", source=source, description=description)
 
 
 def check_fits(
-    description: Description, *, mixture: Mixture, model: ModelConfig, source: str
+    start: Start, *, mixture: Mixture, model: ModelConfig, report: Callable[[str], None]
 ) -> None:
     """Refuses to continue a checkpoint of another vocabulary or another model.
+
+    A public checkpoint does not say which vocabulary it was trained with; this is reported.
 
     Raises:
       VocabularyError: the checkpoint's vocabulary is not the mixture's.
       CheckpointError: a shape or another property of the model differs; all are listed.
     """
-    if description.vocabulary_fingerprint != mixture.vocabulary.fingerprint:
+    description, source = start.description, start.source
+    if description is None:
+        return
+    if not description.vocabulary_fingerprint:
+        report(
+            f"checkpoint {source} does not name its vocabulary; that it is the one of mixture "
+            f"'{mixture.name}' is taken on trust"
+        )
+    elif description.vocabulary_fingerprint != mixture.vocabulary.fingerprint:
         raise VocabularyError(
             f"checkpoint {source} was trained with vocabulary "
             f"{description.vocabulary_fingerprint[:12]} ({description.vocabulary_size} ids), "
@@ -124,26 +160,22 @@ def make_state(
     *,
     model: ModelConfig,
     optimizer: OptimizerConfig,
-    mixture: Mixture,
     shardings: TrainState,
     seed: int,
 ) -> TrainState:
     """Returns the state to train from, on its devices.
 
     Args:
-      start: from `choose_start`.
+      start: from `choose_start`, accepted by `check_fits`.
       model: the model.
       optimizer: the optimizer.
-      mixture: for its vocabulary.
       shardings: a `TrainState` with a sharding at each leaf.
       seed: of random parameters.
 
     Raises:
       CheckpointError: the checkpoint is of another model or optimizer.
-      VocabularyError: the checkpoint was trained with another vocabulary.
     """
     if start.saved is not None:
-        check_fits(start.saved.description, mixture=mixture, model=model, source=start.source)
         abstract = abstract_state(model, optimizer=optimizer)
         placed = jax.tree.map(
             lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
@@ -155,7 +187,7 @@ def make_state(
         lambda params: init_state(params, optimizer=optimizer), out_shardings=shardings
     )
     if start.source:
-        return initialise(_initial_params(start.source, mixture, model, shardings.params))
+        return initialise(_initial_params(start, shardings.params))
     return jax.jit(
         lambda key: init_state(init_variables(model, key)["params"], optimizer=optimizer),
         out_shardings=shardings,
@@ -170,11 +202,12 @@ def abstract_state(model: ModelConfig, *, optimizer: OptimizerConfig) -> TrainSt
     )
 
 
-def _initial_params(
-    source: str, mixture: Mixture, model: ModelConfig, shardings: Mapping[str, Any]
-) -> Mapping[str, Any]:
-    params, description = load_params(source)
-    check_fits(description, mixture=mixture, model=model, source=source)
+def _initial_params(start: Start, shardings: Mapping[str, Any]) -> Mapping[str, Any]:
+    if start.kind != "public checkpoint":
+        return read_params(start.source, shardings=shardings)
+    from nmt5.checkpoints.conversion import import_public
+
+    params, _, _ = import_public(start.source)
     if flatten_paths(params).keys() != flatten_paths(shardings).keys():
-        raise CheckpointError(f"checkpoint {source} has the parameters of another model")
+        raise CheckpointError(f"checkpoint {start.source} has the parameters of another model")
     return jax.tree.map(jax.device_put, params, shardings)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nmt5.checkpoints import checksums, manager
-from nmt5.core.errors import CheckpointError, ConfigError
+from nmt5.core.errors import CheckpointError, ConfigError, StorageError
 
 
 def _tree(step):
@@ -197,14 +197,25 @@ def test_keep(tmp_path):
     assert manager.checkpoint_steps(tmp_path) == [3, 4]
 
 
-def test_failed_save_is_raised_and_stays_invisible(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        ValueError('RESOURCE_EXHAUSTED: Error writing "target.a/0" in OCDBT database'),
+    ],
+)
+def test_full_disk_is_named_and_the_save_stays_invisible(tmp_path, monkeypatch, error):
+    """The second is what TensorStore said on a file system of 1 MB."""
+    _save(tmp_path, 1)
+
     def full(directory):
-        raise OSError(28, "No space left on device")
+        raise error
 
     monkeypatch.setattr(manager, "write_checksums", full)
-    with pytest.raises(Exception, match="disk is full"):
-        _save(tmp_path, 1)
-    assert manager.checkpoint_steps(tmp_path) == []
+    with pytest.raises(StorageError, match="disk is full"):
+        _save(tmp_path, 2)
+    assert manager.checkpoint_steps(tmp_path) == [1]
+    assert manager.find_resumable(tmp_path).description.step == 1
 
 
 def test_other_model_lists_what_differs(saved):

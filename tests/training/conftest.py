@@ -112,8 +112,14 @@ def mixture():
     return Mixture(name="toy", vocabulary=IDS, groups=groups)
 
 
-@pytest.fixture
-def make_config(store):
+@pytest.fixture(scope="session")
+def compiled_programs(tmp_path_factory):
+    """All runs of the session share one cache: most of them train the same model."""
+    return tmp_path_factory.mktemp("compilation_cache")
+
+
+@pytest.fixture(scope="session")
+def make_config(store, compiled_programs):
     """Returns a function from a run directory and fields to change to a `RunConfig`."""
 
     def make(run_dir, **changes):
@@ -124,6 +130,7 @@ def make_config(store):
                 log_period_steps=2,
                 eval_period_steps=None,
                 eval_rows=4,
+                compilation_cache=str(compiled_programs),
             ),
             "model": model_config(
                 "tiny", vocab_size=384, num_encoder_layers=1, num_decoder_layers=1, dropout_rate=0.1
