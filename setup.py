@@ -43,6 +43,7 @@ setup(
         "tensorboardX>=2.6",
         "etils[epath]>=1.10",
         "tqdm>=4.66",
+        "scipy>=1.15",
         # File formats that text and checkpoints come in.
         "msgpack>=1.1",
         "ml-dtypes>=0.5",
