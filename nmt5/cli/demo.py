@@ -31,15 +31,16 @@ def main() -> None:
         began = time.monotonic()
         print(f"\n[{number}/{len(STAGES)}] {what}\n$ nmt5 {shlex.join(words)}", flush=True)
         process = subprocess.Popen([sys.executable, "-m", "nmt5.cli.main", *words])
+        interrupted = False
         while True:
             try:
                 code = process.wait()
                 break
             except KeyboardInterrupt:
-                continue  # the terminal has told the stage too: let it save and stop
-        if code:
+                interrupted = True  # the terminal has told the stage too: it saves and stops
+        if code or interrupted:
             print(f"stopped in stage {number}; `make demo` goes on from here", file=sys.stderr)
-            sys.exit(code if code > 0 else 128 - code)
+            sys.exit(130 if interrupted else code if code > 0 else 128 - code)
         print(f"({time.monotonic() - began:.0f} s)", flush=True)
     peak_gib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     print(

@@ -27,6 +27,7 @@ COMMANDS = {
     "evaluate": "score checkpoints: retrieval across languages, translation",
     "infer": "translate lines of a file or of standard input",
     "convert": "convert a checkpoint between published formats",
+    "checkpoint": "show what a checkpoint is; add tokens to it and its vocabulary",
     "report": "compare runs in a table and a self-contained page",
 }
 

@@ -35,6 +35,7 @@ CONFIGURABLES = {
     "EvalConfig": "nmt5.evaluation.runner",
     "DecodingConfig": "nmt5.decoding.decoding_config",
     "ConvertConfig": "nmt5.checkpoints.conversion",
+    "AddTokensConfig": "nmt5.checkpoints.vocabulary_bridge",
     "Report": "nmt5.cli.report_command",
 }
 

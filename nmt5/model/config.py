@@ -163,7 +163,7 @@ _BYT5 = {
 }
 _UMT5 = {name: row for name, row in _T5_1_1.items() if name != "large"}
 # No size of anybody's: "tiny" is for tests, "demo" learns something on a laptop in a minute.
-_OWN = {"tiny": (32, 64, 4, 8, 2, 2), "demo": (128, 320, 4, 32, 3, 3)}
+_OWN = {"tiny": (32, 64, 4, 8, 2, 2), "demo": (128, 320, 2, 64, 2, 2)}
 
 SIZES: Mapping[str, ModelConfig] = types.MappingProxyType(
     _sizes(_T5_1_1, prefix="mt5_", vocab_size=250_112)
