@@ -5,7 +5,7 @@ that epoch), record -> token ids (`store`), token ids and noise drawn from (seed
 (`objectives`). Any number can be asked for at any time, from any thread.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 import dataclasses
 import itertools
 import os
@@ -183,20 +183,26 @@ class GroupExamples:
         Raises:
           DataError: a store is damaged, or a text needs more sentinels than there are.
         """
-        tasks, occurrences = self._table.select(np.arange(start, stop))
         noise = getattr(self._of_thread, "noise", None)
         if noise is None:
             noise = self._of_thread.noise = NoiseAt(self._noise_key)
-        examples = []
-        for number, task, occurrence in zip(
-            range(start, stop), tasks.tolist(), occurrences.tolist(), strict=True
-        ):
-            reader = self.readers[task]
-            record = self._order.record(
-                self._keys[task], occurrence=occurrence, num_records=len(reader.records)
+        return [
+            (task, self._make(self.readers[task], record, rng=noise(number)))
+            for number, (task, record) in enumerate(self.locate(start, stop), start)
+        ]
+
+    def locate(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """Yields where examples `start` to `stop` come from, as (index of the task, record)."""
+        tasks, occurrences = self._table.select(np.arange(start, stop))
+        for task, occurrence in zip(tasks.tolist(), occurrences.tolist(), strict=True):
+            yield (
+                task,
+                self._order.record(
+                    self._keys[task],
+                    occurrence=occurrence,
+                    num_records=len(self.readers[task].records),
+                ),
             )
-            examples.append((task, self._make(reader, record, rng=noise(number))))
-        return examples
 
 
 def noise_key(seed: int, name: str) -> np.ndarray:

@@ -67,13 +67,20 @@ def audit(
     return sorted(rows, key=lambda row: (-row.weight, row.name))
 
 
-def audit_table(rows: list[AuditRow]) -> str:
-    """Returns the audit as lines of text, with the passes over all of the text at the end."""
+def audit_table(rows: list[AuditRow], *, limit: int = 0) -> str:
+    """Returns the audit as lines of text, with the passes over all of the text at the end.
+
+    Args:
+      rows: the audit.
+      limit: most lines, the largest weights first; 0 is all. The sums are always of all.
+    """
     lines = [f"{'name':24} {'tokens':>14} {'natural':>9} {'weight':>9} {'epochs':>9}"]
     lines += [
         f"{row.name:24} {row.tokens:14,.0f} {row.natural:9.3%} {row.weight:9.3%} {row.epochs:9.3f}"
-        for row in rows
+        for row in (rows[:limit] if limit else rows)
     ]
+    if 0 < limit < len(rows):
+        lines.append(f"... and {len(rows) - limit} more")
     tokens = sum(row.tokens for row in rows)
     drawn = sum(row.epochs * row.tokens for row in rows)
     lines.append(f"{'all':24} {tokens:14,.0f} {1:9.3%} {1:9.3%} {drawn / tokens:9.3f}")
