@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nmt5.checkpoints import checksums, manager
+from nmt5.checkpoints import checksums, manager, native_reader
 from nmt5.core.errors import CheckpointError, ConfigError, StorageError
 
 
@@ -74,7 +74,7 @@ def _size(path):
 def test_layout_is_the_one_that_t5x_restores(saved):
     names = {path.name for path in (saved / "checkpoint_20").iterdir()}
     assert {"_CHECKPOINT_METADATA", "state", "feed", "progress", "description"} < names
-    tree = manager._stored_shapes(saved / "checkpoint_20")
+    tree = native_reader.stored_shapes(saved / "checkpoint_20")
     assert set(tree) == {"target", "state"}
     assert tree["state"]["step"].dtype == jnp.int32
 
