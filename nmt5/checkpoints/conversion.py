@@ -41,7 +41,7 @@ from nmt5.checkpoints.names import (
     t5x_unscanned_table,
     to_foreign,
 )
-from nmt5.checkpoints.opened import SLOT_NAMES, OpenedCheckpoint
+from nmt5.checkpoints.opened import SLOT_NAMES, OpenedCheckpoint, summary
 from nmt5.checkpoints.param_paths import parameter_shapes
 from nmt5.checkpoints.t5x import COMPANIONS_DIRECTORY, LEGACY, NATIVE, ORBAX
 from nmt5.checkpoints.t5x_export import LegacyWriter, OrbaxWriter
@@ -161,7 +161,7 @@ def convert(config: ConvertConfig, *, report: Callable[[str], None] = print) -> 
     """
     source = hub.resolve(config.source, report=report)
     opened = open_checkpoint(source, step=config.step)
-    report(f"{config.source}: {opened.format}, {_summary(opened)}")
+    report(f"{config.source}: {opened.format}, {summary(opened)}")
     return convert_opened(opened, config, report=report)
 
 
@@ -217,16 +217,6 @@ def import_public(
         values = _checked(opened, binding.path, opened.read(binding))
         flat[binding.path] = np.array(values, dtype=np.float32, order="C")
     return unflatten_paths(flat), opened.config, opened.step
-
-
-def _summary(opened: OpenedCheckpoint) -> str:
-    c = opened.config
-    count = sum(math.prod(shape) for shape in parameter_shapes(c).values())
-    step = "unknown step" if opened.step is None else f"step {opened.step:,}"
-    return (
-        f"{count:,} parameters, {c.num_encoder_layers}+{c.num_decoder_layers} layers, width "
-        f"{c.emb_dim}, vocabulary rows {c.vocab_size:,}, {step}"
-    )
 
 
 def _target_path(config: ConvertConfig, step: int | None) -> epath.Path:
@@ -431,10 +421,15 @@ def _write_companions(config, opened: OpenedCheckpoint, directory: epath.Path, w
 
 def vocabulary_model(path: os.PathLike | str) -> bytes:
     """Returns the SentencePiece model at a path or in a directory; raises `CheckpointError`."""
+    return vocabulary_path(path).read_bytes()
+
+
+def vocabulary_path(path: os.PathLike | str) -> epath.Path:
+    """Returns the SentencePiece file at a path or in a directory; raises `CheckpointError`."""
     path = epath.Path(path)
     for candidate in (path / "sentencepiece.model", path / "spiece.model", path):
         if candidate.is_file():
-            return candidate.read_bytes()
+            return candidate
     raise CheckpointError(f"{path}: no SentencePiece model (sentencepiece.model, spiece.model)")
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 import dataclasses
+import math
 import re
 
 import numpy as np
@@ -77,6 +78,17 @@ class OpenedCheckpoint:
             lines.append(f"{name}: equals {original}, not needed")
         lines.extend(f"{name}: not used ({why})" for name, why in self.bindings.unused)
         return lines
+
+
+def summary(opened: OpenedCheckpoint) -> str:
+    """Returns one line of what a checkpoint holds: its size, shape and step."""
+    c = opened.config
+    count = sum(math.prod(shape) for shape in parameter_shapes(c).values())
+    step = "unknown step" if opened.step is None else f"step {opened.step:,}"
+    return (
+        f"{count:,} parameters, {c.num_encoder_layers}+{c.num_decoder_layers} layers, width "
+        f"{c.emb_dim}, vocabulary rows {c.vocab_size:,}, {step}"
+    )
 
 
 def equal_tensors(reader: TensorReader, first: str, second: str) -> bool:

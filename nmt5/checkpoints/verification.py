@@ -11,6 +11,7 @@ import numpy as np
 from nmt5.checkpoints.conversion import import_public
 from nmt5.checkpoints.detect import open_checkpoint
 from nmt5.checkpoints.huggingface import FORMAT as HUGGINGFACE
+from nmt5.checkpoints.opened import OpenedCheckpoint
 from nmt5.core.errors import CheckpointError
 from nmt5.model.config import RELATIVE_BIAS_PER_LAYER
 
@@ -37,6 +38,7 @@ def verify(
     source: os.PathLike | str,
     target: os.PathLike | str,
     *,
+    step: int | None = None,
     report: Callable[[str], None] = print,
 ) -> Verified:
     """Compares two checkpoints of one model, in any formats.
@@ -48,6 +50,7 @@ def verify(
     Args:
       source: one checkpoint.
       target: the other.
+      step: which one of `source`, where that is a directory of several; the last if None.
       report: gets one line for each comparison.
 
     Returns:
@@ -56,10 +59,12 @@ def verify(
     Raises:
       CheckpointError: the models have other shapes, or their logits differ.
     """
-    largest = _parameter_difference(source, target)
+    one = open_checkpoint(source, step=step)
+    largest = _parameter_difference(one, open_checkpoint(target))
     same = "bit for bit" if largest == 0 else f"up to {largest:.3g}"
     report(f"verify: parameters equal {same}")
-    sides = [path for path in (target, source) if open_checkpoint(path).format == HUGGINGFACE]
+    sides = [target] if open_checkpoint(target).format == HUGGINGFACE else []
+    sides += [source] if one.format == HUGGINGFACE else []
     logits = None
     if not sides:
         report("verify: neither side is a Hugging Face directory, no logits compared")
@@ -67,7 +72,7 @@ def verify(
         report("verify: torch and transformers are not installed, no logits compared")
     else:
         other = source if sides[0] is target else target
-        logits = _logit_difference(sides[0], other)
+        logits = _logit_difference(sides[0], other, step=step if other is source else None)
         report(f"verify: largest logit difference {logits:.3g} of the mean absolute logit")
         if largest == 0 and not logits <= LOGIT_TOLERANCE:
             raise CheckpointError(
@@ -77,8 +82,7 @@ def verify(
     return Verified(largest, logits)
 
 
-def _parameter_difference(source: os.PathLike | str, target: os.PathLike | str) -> float:
-    one, two = open_checkpoint(source), open_checkpoint(target)
+def _parameter_difference(one: OpenedCheckpoint, two: OpenedCheckpoint) -> float:
     others = {binding.path: binding for binding in two.bindings.parameters}
     paths = {binding.path for binding in one.bindings.parameters}
     if paths != others.keys():
@@ -108,14 +112,20 @@ def random_tokens(vocab_size: int, *, seed: int = 0) -> tuple[np.ndarray, np.nda
     )
 
 
-def logits_of(path: os.PathLike | str, inputs: np.ndarray, decoder_inputs: np.ndarray) -> Any:
+def logits_of(
+    path: os.PathLike | str,
+    inputs: np.ndarray,
+    decoder_inputs: np.ndarray,
+    *,
+    step: int | None = None,
+) -> Any:
     """Returns nmt5's float32 logits (rows, target tokens, V) for a checkpoint of any format."""
     import jax
     import jax.numpy as jnp
 
     from nmt5.model.network import Transformer
 
-    params, config, _ = import_public(path)
+    params, config, _ = import_public(path, step=step)
     model = Transformer(dataclasses.replace(config, dtype="float32", dropout_rate=0.0))
     ones = jnp.ones_like(jnp.asarray(decoder_inputs))
     with jax.default_matmul_precision("highest"):
@@ -124,13 +134,15 @@ def logits_of(path: os.PathLike | str, inputs: np.ndarray, decoder_inputs: np.nd
     return np.asarray(logits)
 
 
-def _logit_difference(huggingface: os.PathLike | str, other: os.PathLike | str) -> float:
+def _logit_difference(
+    huggingface: os.PathLike | str, other: os.PathLike | str, *, step: int | None
+) -> float:
     import torch
     import transformers
 
-    config = open_checkpoint(other).config
+    config = open_checkpoint(other, step=step).config
     inputs, decoder_inputs = random_tokens(config.vocab_size)
-    expected = logits_of(other, inputs, decoder_inputs)
+    expected = logits_of(other, inputs, decoder_inputs, step=step)
     model = transformers.AutoModelForSeq2SeqLM.from_pretrained(os.fspath(huggingface)).float()
     with torch.no_grad():
         found = model.eval()(

@@ -11,6 +11,7 @@ move up with their ids:
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import os
 import shutil
 
 from etils import epath
@@ -22,6 +23,7 @@ from nmt5.checkpoints.conversion import (
     Converted,
     convert_opened,
     vocabulary_model,
+    vocabulary_path,
 )
 from nmt5.checkpoints.detect import open_checkpoint
 from nmt5.checkpoints.names import Binding
@@ -37,6 +39,19 @@ WORD_START = "\u2581"
 INITIALISATIONS = ("mean", "normal")
 _LIKE = "like:"
 _USER_DEFINED = 4  # SentencePiece's type of a piece that is never split
+
+
+def load_vocabulary(path: os.PathLike | str) -> Vocabulary:
+    """Returns the vocabulary at a path, also that of a Hugging Face directory.
+
+    Args:
+      path: SentencePiece model, or a directory with `sentencepiece.model` or `spiece.model`.
+
+    Raises:
+      CheckpointError: there is none.
+      VocabularyError: it cannot be read.
+    """
+    return Vocabulary.load(vocabulary_path(path))
 
 
 def check_vocabulary(model: ModelConfig, vocabulary: Vocabulary, *, where: str) -> str:
@@ -132,11 +147,7 @@ def add_tokens(config: AddTokensConfig, *, report: Callable[[str], None] = print
     """
     opened = open_checkpoint(hub.resolve(config.source, report=report))
     content = vocabulary_model(config.vocabulary)
-    model_path = epath.Path(config.vocabulary)
-    if model_path.is_dir():
-        names = (MODEL_FILE, "spiece.model")
-        model_path = next(model_path / name for name in names if (model_path / name).exists())
-    vocabulary = Vocabulary.load(model_path)
+    vocabulary = load_vocabulary(config.vocabulary)
     report(check_vocabulary(opened.config, vocabulary, where=config.source))
     ids = vocabulary.token_ids
     base = ids.size - ids.num_sentinels

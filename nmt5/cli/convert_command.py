@@ -55,8 +55,6 @@ def run(args: argparse.Namespace) -> None:
         f"{made.path}: {made.num_parameters:,} parameters, {made.num_bytes / 1e9:.2f} GB in "
         f"{made.seconds:.1f} s ({rate:.0f} MB/s)"
     )
-    for note in made.notes:
-        print(f"note: {note}")
     if args.verify:
         _verify(config, made.path)
 

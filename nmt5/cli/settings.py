@@ -57,7 +57,8 @@ def _configurable(name: str) -> Any:
     if name not in _registered:
         module = CONFIGURABLES[name]
         _targets[name] = getattr(importlib.import_module(module), name)
-        _registered[name] = gin.external_configurable(_targets[name], name=name, module=module)
+        with gin.unlock_config():  # reading a command line locks it
+            _registered[name] = gin.external_configurable(_targets[name], name=name, module=module)
     return _registered[name]
 
 
