@@ -60,7 +60,7 @@ class PrepareConfig:
     runner: str = LOCAL_RUNNER
     runner_options: tuple[str, ...] = ()
     num_workers: int = 0
-    shard_bytes: int = 128 * MIB
+    shard_bytes: int = 64 * MIB
     run_bytes: int = 64 * MIB
 
     def __post_init__(self):

@@ -14,7 +14,6 @@ import pathlib
 import shutil
 
 from array_record.python import array_record_module
-import numpy as np
 
 from nmt5.core.errors import DataError, StorageError, UserError
 from nmt5.core.files import storage_faults, write_json
@@ -29,6 +28,7 @@ TRAIN = "train"
 DIRECTORIES = ("runs", "notes", "corpora", "failures")
 _BATCH_EXAMPLES = 1024
 _BATCH_CHARACTERS = 4 << 20
+_LOOK_EXAMPLES = 32  # how often a batch is measured
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -169,10 +169,11 @@ def _batches(
     examples: Iterable[dict[str, str]], languages: tuple[str, ...]
 ) -> Iterator[list[dict[str, str]]]:
     """Yields lists of consecutive examples, few enough that long documents stay cheap to hold."""
+    examples = iter(examples)
     batch, characters = [], 0
-    for example in examples:
-        batch.append(example)
-        characters += len(example[languages[0]])
+    while some := list(itertools.islice(examples, _LOOK_EXAMPLES)):
+        batch += some
+        characters += sum(len(example[languages[0]]) for example in some)
         if len(batch) >= _BATCH_EXAMPLES or characters >= _BATCH_CHARACTERS:
             yield batch
             batch, characters = [], 0
@@ -221,7 +222,7 @@ def write_shard(setting: Setting, task: _ShardTask) -> tuple[str, _WrittenShard]
             records = _segments(block, segment_tokens=setting.segment_tokens)
         else:
             options = store.PAIR_WRITER_OPTIONS
-            records = (pair.astype("<i4").tobytes() for pair in block.in_key_order())
+            records = block.in_key_order().split()
         with storage_faults("writing", path):
             os.makedirs(directory, exist_ok=True)
             num_records = _write_records(path, records, options=options)
@@ -231,9 +232,7 @@ def write_shard(setting: Setting, task: _ShardTask) -> tuple[str, _WrittenShard]
 
 def _segments(block: runs.Block, *, segment_tokens: int) -> Iterator[bytes]:
     """Yields records of running text: documents in key order, without separator, cut evenly."""
-    if len(block) == 0:
-        return
-    text = np.concatenate(list(block.in_key_order()))
+    text = block.in_key_order().values
     for start in range(0, len(text), segment_tokens):
         yield store.encode_record([text[start : start + segment_tokens]])
 

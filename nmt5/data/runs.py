@@ -17,6 +17,7 @@ import numpy as np
 from nmt5.core.files import storage_faults
 
 _KEY_RANGE = 1 << 64
+_GATHERED_EXAMPLES = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,13 +37,31 @@ class Block:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def in_key_order(self) -> Iterator[np.ndarray]:
-        """Yields the values of each example by increasing key; equal keys keep their order."""
-        ends = np.cumsum(self.lengths)
-        starts = (ends - self.lengths).tolist()
-        ends = ends.tolist()
-        for i in np.argsort(self.keys, kind="stable").tolist():
-            yield self.values[starts[i] : ends[i]]
+    def in_key_order(self) -> "Block":
+        """Returns the examples by increasing key; those of equal keys keep their order."""
+        order = np.argsort(self.keys, kind="stable")
+        lengths = self.lengths[order]
+        starts = (np.cumsum(self.lengths) - self.lengths)[order]
+        values = np.empty_like(self.values)
+        # Pieces bound the index array, which is twice as wide as the values that it picks.
+        at = 0
+        for piece in range(0, len(order), _GATHERED_EXAMPLES):
+            sizes = lengths[piece : piece + _GATHERED_EXAMPLES]
+            first = starts[piece : piece + _GATHERED_EXAMPLES]
+            total = int(sizes.sum())
+            index = np.repeat(first - (np.cumsum(sizes) - sizes), sizes)
+            index += np.arange(total)
+            np.take(self.values, index, out=values[at : at + total])
+            at += total
+        return Block(self.keys[order], lengths, values)
+
+    def split(self) -> Iterator[bytes]:
+        """Yields the values of each example as little-endian int32 bytes."""
+        content = memoryview(self.values.astype("<i4", copy=False)).cast("B")
+        start = 0
+        for end in (4 * np.cumsum(self.lengths)).tolist():
+            yield bytes(content[start:end])
+            start = end
 
 
 def concatenate(blocks: Sequence[Block]) -> Block:
@@ -81,13 +100,11 @@ def position_keys(seed: int, first: int, count: int) -> np.ndarray:
 
 def write_run(path: os.PathLike | str, block: Block) -> None:
     """Writes a block, sorted by key. Raises `StorageError`."""
-    order = np.argsort(block.keys, kind="stable")
+    block = block.in_key_order()
     sizes = np.array([len(block), len(block.values)], np.int64)
     with storage_faults("writing", path), open(path, "wb") as file:
-        for part in (sizes, block.keys[order], block.lengths[order]):
-            file.write(part.tobytes())
-        if len(block):
-            file.write(np.concatenate(list(block.in_key_order())).tobytes())
+        for part in (sizes, block.keys, block.lengths, block.values):
+            part.tofile(file)
 
 
 def read_run(path: os.PathLike | str, *, shard: int, num_shards: int) -> Block:

@@ -160,7 +160,7 @@ def _decode(
             return [line.removesuffix("\r") for line in lines] if b"\r" in content else lines
     except UnicodeDecodeError:
         pass  # the lines are tried one by one
-    lines: list[str | None] = []
+    kept: list[str | None] = []
     for line in content.split(b"\n"):
         number += 1
         text, reason = "", None
@@ -171,7 +171,7 @@ def _decode(
         except UnicodeDecodeError as error:
             reason = f"not UTF-8 (byte 0x{line[error.start]:02x} at {error.start + 1})"
         if reason is None:
-            lines.append(text)
+            kept.append(text)
             continue
         if on_bad_line == ERROR:
             raise DataError(
@@ -179,8 +179,8 @@ def _decode(
                 " or set on_bad_line='drop'"
             )
         dropped[reason.partition(" (")[0]] += 1
-        lines.append(None)
-    return lines
+        kept.append(None)
+    return kept
 
 
 def check_on_bad_line(value: str, *, where: str) -> None:

@@ -58,7 +58,8 @@ class TsvSource(FileSource):
         columns = self._numbers(next(lines, None) if self.header else None, path)
         first = 2 if self.header else 1
         languages, score = self.languages, self.score
-        texts, most = columns[: len(languages)], max(columns)
+        most = max(columns)
+        text = columns[: len(languages)]
         for number, line in enumerate(lines, first):
             if line is None:
                 continue
@@ -74,7 +75,7 @@ class TsvSource(FileSource):
             if score and not score.keeps(fields[columns[-1]], place=f"{path}: line {number}"):
                 dropped["low score"] += 1
                 continue
-            yield {language: fields[column] for language, column in zip(languages, texts)}
+            yield dict(zip(languages, [fields[column] for column in text]))
 
     def _all_columns(self) -> tuple[int | str, ...]:
         return self.columns + ((self.score.column,) if self.score else ())
