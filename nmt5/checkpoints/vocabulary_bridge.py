@@ -31,6 +31,7 @@ from nmt5.checkpoints.opened import OpenedCheckpoint
 from nmt5.checkpoints.param_paths import EMBEDDING, HEAD
 from nmt5.core.errors import ConfigError, StorageError, VocabularyError
 from nmt5.core.files import sha256, write_bytes, write_json
+from nmt5.data.mixture import TokenIds
 from nmt5.data.vocabulary import DESCRIPTION_FILE, FORMAT, MODEL_FILE, Vocabulary
 from nmt5.model.config import ModelConfig
 
@@ -55,7 +56,7 @@ def load_vocabulary(path: os.PathLike | str) -> Vocabulary:
 
 
 def check_vocabulary(model: ModelConfig, vocabulary: Vocabulary, *, where: str) -> str:
-    """Checks that a checkpoint's embedding fits a vocabulary.
+    """Checks that a checkpoint's embedding fits a vocabulary, and that it has sentinels.
 
     Args:
       model: the checkpoint's model.
@@ -68,29 +69,47 @@ def check_vocabulary(model: ModelConfig, vocabulary: Vocabulary, *, where: str) 
     Raises:
       VocabularyError: more ids than rows, far more rows than ids, or no sentinels.
     """
-    ids = vocabulary.token_ids
-    if ids.size > model.vocab_size:
-        raise VocabularyError(
-            f"{where}: {model.vocab_size:,} embedding rows, but the vocabulary "
-            f"{vocabulary.model_path} has {ids.size:,} ids; it belongs to another model, or "
-            "sentinels were added to a file that has them (mT5's has)"
-        )
+    ids, name = vocabulary.token_ids, f"the vocabulary {vocabulary.model_path}"
+    line = check_rows(model.vocab_size, ids, where=where, vocabulary=name)
     if not ids.num_sentinels:
         raise VocabularyError(
-            f"{where}: the vocabulary {vocabulary.model_path} has no sentinels in its model file; "
-            "add the pieces (English T5's and umT5's files get them at load time elsewhere)"
-        )
-    padding = model.vocab_size - ids.size
-    if padding >= 2 * ROWS_MULTIPLE:
-        raise VocabularyError(
-            f"{where}: {model.vocab_size:,} embedding rows for {ids.size:,} ids of "
-            f"{vocabulary.model_path}; {padding} rows too many, it belongs to another model"
+            f"{where}: {name} has no sentinels in its model file; add the pieces (English T5's "
+            "and umT5's files get them at load time elsewhere)"
         )
     first = ids.sentinel(0)
-    return (
-        f"{ids.size:,} ids in {model.vocab_size:,} rows ({padding} rows of padding), "
-        f"{ids.num_sentinels} sentinels from {first:,} down to {first - ids.num_sentinels + 1:,}"
-    )
+    last = first - ids.num_sentinels + 1
+    return f"{line}, {ids.num_sentinels} sentinels from {first:,} down to {last:,}"
+
+
+def check_rows(rows: int, ids: TokenIds, *, where: str, vocabulary: str) -> str:
+    """Checks that an embedding has the rows of a vocabulary and little padding.
+
+    This is all that can be said of a checkpoint that does not name its vocabulary.
+
+    Args:
+      rows: rows of the embedding.
+      ids: the vocabulary.
+      where: the checkpoint in messages.
+      vocabulary: the vocabulary in messages.
+
+    Returns:
+      How many ids are in how many rows.
+
+    Raises:
+      VocabularyError: more ids than rows, or far more rows than ids.
+    """
+    padding = rows - ids.size
+    if padding < 0:
+        raise VocabularyError(
+            f"{where}: {rows:,} embedding rows, but {vocabulary} has {ids.size:,} ids; it belongs "
+            "to another model, or sentinels were added to a file that has them (mT5's has)"
+        )
+    if padding >= 2 * ROWS_MULTIPLE:
+        raise VocabularyError(
+            f"{where}: {rows:,} embedding rows for the {ids.size:,} ids of {vocabulary}; "
+            f"{padding:,} rows too many, it belongs to another model"
+        )
+    return f"{ids.size:,} ids in {rows:,} rows ({padding} rows of padding)"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -37,6 +37,8 @@ class LoadedModel:
 def load_model(checkpoint: os.PathLike | str, *, vocabulary: Vocabulary) -> LoadedModel:
     """Loads the parameters of a checkpoint and checks that the vocabulary is its own.
 
+    Where the checkpoint was converted from one that does not name it, sizes must do.
+
     Args:
       checkpoint: a run directory, its `checkpoints` directory, or one `checkpoint_<step>`.
       vocabulary: the vocabulary that texts will be encoded with.
@@ -47,9 +49,9 @@ def load_model(checkpoint: os.PathLike | str, *, vocabulary: Vocabulary) -> Load
         fewer rows than the vocabulary has ids.
     """
     params, description = load_params(checkpoint)
-    require_same(
-        description.vocabulary_fingerprint, vocabulary.fingerprint, where=f"checkpoint {checkpoint}"
-    )
+    # A checkpoint converted without its vocabulary does not name it; only the size is checked.
+    if found := description.vocabulary_fingerprint:
+        require_same(found, vocabulary.fingerprint, where=f"checkpoint {checkpoint}")
     config = ModelConfig.from_dict(description.model)
     size = vocabulary.token_ids.size
     if config.vocab_size < size:

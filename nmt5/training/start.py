@@ -119,19 +119,28 @@ def check_fits(
 ) -> None:
     """Refuses to continue a checkpoint of another vocabulary or another model.
 
-    A public checkpoint does not say which vocabulary it was trained with; this is reported.
+    A public checkpoint, or one converted without its vocabulary, does not say which vocabulary it
+    was trained with: only the number of rows can be checked, and this is reported.
 
     Raises:
-      VocabularyError: the checkpoint's vocabulary is not the mixture's.
+      VocabularyError: the checkpoint's vocabulary is not, or cannot be, the mixture's.
       CheckpointError: a shape or another property of the model differs; all are listed.
     """
     description, source = start.description, start.source
     if description is None:
         return
     if not description.vocabulary_fingerprint:
+        from nmt5.checkpoints.vocabulary_bridge import check_rows
+
+        sizes = check_rows(
+            ModelConfig.from_dict(description.model).vocab_size,
+            mixture.vocabulary,
+            where=f"checkpoint {source}",
+            vocabulary=f"the vocabulary of mixture '{mixture.name}'",
+        )
         report(
             f"checkpoint {source} does not name its vocabulary; that it is the one of mixture "
-            f"'{mixture.name}' is taken on trust"
+            f"'{mixture.name}' is taken on trust, as the sizes agree: {sizes}"
         )
     elif description.vocabulary_fingerprint != mixture.vocabulary.fingerprint:
         raise VocabularyError(
