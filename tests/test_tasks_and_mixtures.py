@@ -6,10 +6,15 @@ import sys
 CODE = """
 import sys, time
 import seqio
+import nmt5.data.registry
+opened = []
+sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
 begin = time.perf_counter()
 import mixtures
 seconds = time.perf_counter() - begin
 assert seconds < 2, seconds
+# Modules and their caches, and nothing else: no text, no vocabulary, no data set.
+assert not [path for path in opened if not path.rstrip("0123456789.").endswith((".py", ".pyc"))]
 assert not {"django", "humanize", "sacrebleu", "t5"} & set(sys.modules)
 from nmt5.data.sources.gettext import LANGUAGES
 names = set(seqio.TaskRegistry.names())
@@ -20,6 +25,17 @@ from nmt5.data.registry import corpora_of, mixture_definition
 assert len(corpora_of("demo_mlm_nmt")) == 2 * len(LANGUAGES) + 1
 assert set(mixture_definition("demo_mlm_nmt").shares()) == {"span_corruption", "nmt"}
 assert mixture_definition("demo_mlm").shares() == {"span_corruption": 1.0}
+assert len([name for name in names if name.startswith("mc4.mlm.")]) == 101
+objectives = ("tlm", "nmt", "denoised_nmt", "denoised_nmt_lm")
+for objective in objectives:
+    assert len([name for name in names if name.startswith(f"opus100.{objective}.")]) == 198
+    for mixture, share in ((f"mlm_{objective}", 0.1), (f"mlm_{objective}_50", 0.5)):
+        assert len(corpora_of(mixture)) == 101 + 99
+        assert mixture_definition(mixture).shares() == {
+            "span_corruption": 1 - share, objective: share
+        }
+assert len(corpora_of("mlm")) == 101
+assert len(corpora_of("mlm_nmt_many_to_many")) == 101 + 15
 """
 
 

@@ -12,6 +12,7 @@ reads of the registry. Finished corpora are kept; an interrupted run goes on.
 
 settings:
   Workspace.vocabulary, Workspace.store, Workspace.mixtures
+  Workspace.data                   root of raw text, instead of $NMT5_DATA
   Workspace.alpha, Workspace.parallel_share   instead of the registered ones
   PrepareConfig.segment_tokens     ids per monolingual record, 1137 for rows of 1024
   PrepareConfig.runner             "local", or the name of a Beam runner

@@ -1,7 +1,8 @@
 """Where a project keeps its vocabulary and store, and which registered mixtures it uses.
 
-The vocabulary and the store are those of the gin file (or of `--gin.Workspace.vocabulary=...`),
-else those of the environment variables NMT5_VOCABULARY and NMT5_STORE.
+The vocabulary, the store and the root of raw text are those of the gin file (or of
+`--gin.Workspace.vocabulary=...`), else those of the environment variables NMT5_VOCABULARY,
+NMT5_STORE and NMT5_DATA. A task's own `vocabulary` or a source's own `root` goes before either.
 """
 
 import dataclasses
@@ -27,6 +28,7 @@ class Workspace:
     Attributes:
       vocabulary: directory of the vocabulary, or a bare SentencePiece model file.
       store: root directory of the prepared corpora.
+      data: root of raw text, for sources that name files relative to it.
       mixtures: names of registered mixtures.
       modules: Python modules whose import registers tasks and mixtures.
       alpha: language sampling exponent instead of the registered one.
@@ -35,6 +37,7 @@ class Workspace:
 
     vocabulary: str = ""
     store: str = ""
+    data: str = ""
     mixtures: tuple[str, ...] = ()
     modules: tuple[str, ...] = ("mixtures",)
     alpha: float | None = None
@@ -44,7 +47,8 @@ class Workspace:
         for field in ("mixtures", "modules"):
             value = getattr(self, field)
             object.__setattr__(self, field, (value,) if isinstance(value, str) else tuple(value))
-        for field, variable in (("vocabulary", "NMT5_VOCABULARY"), ("store", "NMT5_STORE")):
+        for field in ("vocabulary", "store", "data"):
+            variable = f"NMT5_{field.upper()}"
             object.__setattr__(self, field, getattr(self, field) or os.environ.get(variable, ""))
 
     def needs(self, *fields: str) -> None:
@@ -59,6 +63,9 @@ class Workspace:
 
     def register(self) -> None:
         """Imports the modules that register tasks; takes seconds, for it imports SeqIO."""
+        if self.data:
+            # Sources look here, also those in the worker processes of a pipeline.
+            os.environ["NMT5_DATA"] = self.data
         for module in self.modules:
             try:
                 importlib.import_module(module)
