@@ -26,6 +26,7 @@ class Progress:
       examples: documents and pairs tokenised.
       tokens: ids made of them.
       seconds: since the start.
+      finished: whether the shards of the store are written too.
     """
 
     units_done: int
@@ -33,6 +34,7 @@ class Progress:
     examples: int
     tokens: int
     seconds: float
+    finished: bool = False
 
     def remaining_seconds(self) -> float | None:
         """Returns an estimate from the source shards done; None before the first."""
@@ -43,7 +45,9 @@ class Progress:
     def __str__(self):
         rate = self.examples / max(self.seconds, 1e-9)
         remaining = self.remaining_seconds()
-        left = "" if remaining is None else f", {_clock(remaining)} left"
+        left = "" if remaining is None or self.finished else f", {_clock(remaining)} left"
+        if self.units_done == self.units and not self.finished:
+            left = ", writing the store"
         return (
             f"prepare: {self.units_done}/{self.units} source shards, {self.examples:,} examples, "
             f"{self.tokens:,} tokens, {rate:,.0f} examples/s, {_clock(self.seconds)}{left}"
@@ -66,8 +70,8 @@ class ProgressLine:
         self._last = 0.0
 
     def __call__(self, progress: Progress) -> None:
-        """Prints `progress`; the last call (all units done) always leaves a whole line."""
-        end = progress.units_done == progress.units
+        """Prints `progress`; the last call always leaves a whole line."""
+        end = progress.finished
         if self._terminal:
             self._stream.write(f"\r\x1b[K{progress}" + ("\n" if end else ""))
         elif end or progress.seconds - self._last >= self._plain_seconds:
@@ -106,7 +110,7 @@ def watch(directory: str, *, units: int, callback: Callable[[Progress], None], s
     ended = threading.Event()
     finished: dict[str, tuple[int, int]] = {}
 
-    def look() -> Progress:
+    def look(*, ended_well: bool = False) -> Progress:
         counts = dict(finished)
         for entry in os.scandir(directory):
             if entry.name in finished:
@@ -124,6 +128,7 @@ def watch(directory: str, *, units: int, callback: Callable[[Progress], None], s
             examples=sum(examples for examples, _ in counts.values()),
             tokens=sum(tokens for _, tokens in counts.values()),
             seconds=time.monotonic() - start,
+            finished=ended_well,
         )
 
     def report():
@@ -137,4 +142,4 @@ def watch(directory: str, *, units: int, callback: Callable[[Progress], None], s
     finally:
         ended.set()
         thread.join()
-    callback(look())
+    callback(look(ended_well=True))

@@ -3,8 +3,15 @@ import io
 from nmt5.data.prepare_progress import Progress, ProgressLine, UnitNotes, watch
 
 
-def at(done, seconds, *, units=4, examples=1000, tokens=20_000):
-    return Progress(units_done=done, units=units, examples=examples, tokens=tokens, seconds=seconds)
+def at(done, seconds, *, units=4, examples=1000, tokens=20_000, finished=False):
+    return Progress(
+        units_done=done,
+        units=units,
+        examples=examples,
+        tokens=tokens,
+        seconds=seconds,
+        finished=finished,
+    )
 
 
 def test_text_has_rate_and_remaining_time():
@@ -13,13 +20,16 @@ def test_text_has_rate_and_remaining_time():
     )
     assert str(at(0, 2.0)).endswith("500 examples/s, 0:02")
     assert "1:00:00 left" in str(at(2, 3600.0))
+    assert str(at(4, 2.0)).endswith("0:02, writing the store")
+    assert str(at(4, 2.0, finished=True)).endswith("0:02")
 
 
 def test_plain_lines_now_and_then_and_always_the_last():
     stream = io.StringIO()
     line = ProgressLine(stream, plain_seconds=10)
-    for progress in (at(0, 1.0), at(0, 10.0), at(1, 15.0), at(2, 21.0), at(4, 22.0)):
+    for progress in (at(0, 1.0), at(0, 10.0), at(1, 15.0), at(2, 21.0), at(4, 22.0), at(4, 23.0)):
         line(progress)
+    line(at(4, 24.0, finished=True))
     assert [text.split()[1] for text in stream.getvalue().splitlines()] == ["0/4", "2/4", "4/4"]
 
 
@@ -29,7 +39,8 @@ def test_a_terminal_has_one_line():
     line = ProgressLine(stream)
     for done in range(5):
         line(at(done, float(done)))
-    assert stream.getvalue().count("\n") == 1 and stream.getvalue().count("\r") == 5
+    line(at(4, 5.0, finished=True))
+    assert stream.getvalue().count("\n") == 1 and stream.getvalue().count("\r") == 6
 
 
 def test_watch_adds_up_what_workers_note(tmp_path):

@@ -21,7 +21,7 @@ class FilteredSource(TextSource):
         than characters between scripts); None keeps all.
       drop_identical: drops pairs whose sides are equal but for case and outer white space.
       drop_duplicates: drops examples that occurred before in the same shard; 8 bytes of hash are
-        kept for each, so about 100 MB per million examples.
+        kept for each, 75 MB per million examples.
 
     Raises:
       ConfigError: a limit that nothing can pass, or a pair's filter on monolingual text.
