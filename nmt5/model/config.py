@@ -17,10 +17,12 @@ from nmt5.core.errors import ConfigError, unknown_name
 ACTIVATIONS = ("gelu", "relu", "silu", "linear")
 RELATIVE_BIAS_SHARED = "shared"
 RELATIVE_BIAS_PER_LAYER = "per_layer"
+REMAT_NONE, REMAT_MINIMAL, REMAT_FULL = "none", "minimal", "full"
 _CHOICES = {
     "dtype": ("float32", "bfloat16"),
     "relative_bias": (RELATIVE_BIAS_SHARED, RELATIVE_BIAS_PER_LAYER),
     "attention_backend": ("auto", "xla", "cudnn"),
+    "remat": (REMAT_NONE, REMAT_MINIMAL, REMAT_FULL),
 }
 
 
@@ -44,6 +46,10 @@ class ModelConfig:
       relative_max_distance: distance from which all positions share the last bucket.
       dtype: dtype of activations; parameters are always float32.
       attention_backend: "auto", or the one implementation to use (see `nmt5.model.attention`).
+      scan_layers: True compiles one layer and loops over the parameters of all; the parameter tree
+        stays the same (see `nmt5.model.stack`).
+      remat: "none", or what the backward pass computes again to save memory: "full" the whole of
+        every layer, "minimal" all but products with parameters.
 
     Raises:
       ConfigError: a value that no model can have; all faults are listed at once.
@@ -64,6 +70,8 @@ class ModelConfig:
     relative_max_distance: int = 128
     dtype: str = "float32"
     attention_backend: str = "auto"
+    scan_layers: bool = False
+    remat: str = REMAT_NONE
 
     def __post_init__(self):
         object.__setattr__(self, "mlp_activations", tuple(self.mlp_activations))
@@ -79,6 +87,8 @@ class ModelConfig:
             value = getattr(self, name)
             if value not in choices:
                 faults.append(f"{name}: " + unknown_name("choice", str(value), choices))
+        if not isinstance(self.scan_layers, bool):
+            faults.append(f"scan_layers is {self.scan_layers!r}, expected True or False")
         if not self.mlp_activations:
             faults.append("mlp_activations is empty, expected one name or more")
         for name in self.mlp_activations:

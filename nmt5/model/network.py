@@ -24,6 +24,7 @@ from nmt5.model import masks
 from nmt5.model.attention import Attention, KeysAndValues
 from nmt5.model.config import RELATIVE_BIAS_PER_LAYER, ModelConfig
 from nmt5.model.layers import Dense, Embed, FeedForward, RelativeBias, RMSNorm, length_dropout
+from nmt5.model.stack import run_layers
 
 
 class Memory(struct.PyTreeNode):
@@ -135,21 +136,27 @@ class Encoder(nn.Module):
 
     config: ModelConfig
 
-    @nn.compact
+    def setup(self):
+        """Declares the layers."""
+        cfg = self.config
+        if cfg.relative_bias != RELATIVE_BIAS_PER_LAYER:
+            self.relpos_bias = RelativeBias(cfg, bidirectional=True)
+        self.layers = [EncoderLayer(cfg) for _ in range(cfg.num_encoder_layers)]
+        self.encoder_norm = RMSNorm(cfg.dtype)
+        self.dropout = length_dropout(cfg)
+        # The one place where T5X does not share the dropout mask along the length.
+        self.last_dropout = nn.Dropout(cfg.dropout_rate)
+
     def __call__(self, x_BSD, *, mask_B1SS, deterministic):
         """Returns encoded inputs (B, S, D) from embedded ones."""
-        cfg = self.config
         bias_HSS, length = None, x_BSD.shape[1]
-        if cfg.relative_bias != RELATIVE_BIAS_PER_LAYER:
-            bias_HSS = RelativeBias(cfg, bidirectional=True, name="relpos_bias")(length, length)
-        x_BSD = length_dropout(cfg)(x_BSD, deterministic=deterministic)
-        for i in range(cfg.num_encoder_layers):
-            x_BSD = EncoderLayer(cfg, name=f"layers_{i}")(
-                x_BSD, mask_B1SS=mask_B1SS, bias_HSS=bias_HSS, deterministic=deterministic
-            )
-        x_BSD = RMSNorm(cfg.dtype, name="encoder_norm")(x_BSD)
-        # The one place where T5X does not share the dropout mask along the length.
-        return nn.Dropout(cfg.dropout_rate)(x_BSD, deterministic=deterministic)
+        if self.config.relative_bias != RELATIVE_BIAS_PER_LAYER:
+            bias_HSS = self.relpos_bias(length, length)
+        x_BSD = self.dropout(x_BSD, deterministic=deterministic)
+        x_BSD = run_layers(
+            self, x_BSD, mask_B1SS=mask_B1SS, bias_HSS=bias_HSS, deterministic=deterministic
+        )
+        return self.last_dropout(self.encoder_norm(x_BSD), deterministic=deterministic)
 
 
 class Decoder(nn.Module):
@@ -172,15 +179,15 @@ class Decoder(nn.Module):
         """Returns hidden states (B, T, D) from embedded decoder inputs."""
         bias_HTT = self._shared_bias(y_BTD.shape[1], y_BTD.shape[1], 0)
         y_BTD = self.dropout(y_BTD, deterministic=deterministic)
-        for layer in self.layers:
-            y_BTD = layer(
-                y_BTD,
-                encoded_BSD,
-                mask_B1TT=mask_B1TT,
-                bias_HTT=bias_HTT,
-                cross_mask_B1TS=cross_mask_B1TS,
-                deterministic=deterministic,
-            )
+        y_BTD = run_layers(
+            self,
+            y_BTD,
+            encoded_BSD=encoded_BSD,
+            mask_B1TT=mask_B1TT,
+            bias_HTT=bias_HTT,
+            cross_mask_B1TS=cross_mask_B1TS,
+            deterministic=deterministic,
+        )
         return self.dropout(self.decoder_norm(y_BTD), deterministic=deterministic)
 
     def remember(self, encoded_BSD, *, mask_B11S):

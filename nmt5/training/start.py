@@ -151,7 +151,7 @@ def check_fits(
         )
     found, wanted = ModelConfig.from_dict(description.model).to_dict(), model.to_dict()
     # How it is computed may change between runs; what it is may not.
-    free = {"dropout_rate", "dtype", "attention_backend"}
+    free = {"dropout_rate", "dtype", "attention_backend", "scan_layers", "remat"}
     differing = [
         f"{name} {found[name]} (run: {wanted[name]})"
         for name in sorted(wanted)
