@@ -30,7 +30,7 @@ from nmt5.data.resolution import DOCUMENTS_PER_GROUP, example_rates_of, resolve_
 from nmt5.data.sources.base import Corpus, TextSource
 from nmt5.data.spans import fitting_lengths
 from nmt5.data.translation_metrics import bleu, chrf
-from nmt5.data.vocabulary import Vocabulary
+from nmt5.data.vocabulary import BYTES, UNK_ID, Vocabulary
 
 __all__ = [
     "add_mixture",
@@ -52,10 +52,10 @@ MAX_DOCUMENT_TOKENS = 65536
 
 
 class TaskVocabulary(seqio.SentencePieceVocabulary):
-    """SeqIO's vocabulary over a file that is found on first use.
+    """SeqIO's vocabulary over a file, or bytes, found on first use.
 
-    The sentinels are in the file, so `extra_ids` is 0, as T5X's mT5 files have it. With a path of
-    its own it is that path's; without, it follows the setting, also when that changes.
+    Sentinels are in the file, as T5X's mT5 files have them, or above it if its path says so. With
+    a path of its own it is that path's; without, it follows the setting, also when that changes.
     """
 
     def __init__(self, path: str | None = None):
@@ -67,9 +67,10 @@ class TaskVocabulary(seqio.SentencePieceVocabulary):
         return find_vocabulary(self.path)
 
     def _model_context(self):
-        model_path = self.found().model_path
-        if model_path != self._sentencepiece_model_file:
-            self._sentencepiece_model_file, self._model = model_path, None
+        found = self.found()
+        if (found.model_path, found.extra_ids) != (self._sentencepiece_model_file, self._extra_ids):
+            self._sentencepiece_model_file, self._model = found.model_path, None
+            self._extra_ids = found.extra_ids
         return super()._model_context()
 
     @property
@@ -77,17 +78,51 @@ class TaskVocabulary(seqio.SentencePieceVocabulary):
         """The model file's path."""
         return self.found().model_path
 
+    @property
+    def eos_id(self) -> int:
+        """The id of the end of a sequence."""
+        return self.found().token_ids.eos
+
+    @property
+    def unk_id(self) -> int:
+        """The id of what the vocabulary cannot write."""
+        return UNK_ID
+
+    @property
+    def _base_vocab_size(self) -> int:
+        return self.found().token_ids.size
+
+    def _encode(self, s):
+        return _BYTES._encode(s) if self._is_bytes() else super()._encode(s)
+
+    def _decode(self, ids):
+        return _BYTES._decode(ids) if self._is_bytes() else super()._decode(ids)
+
+    def _encode_tf(self, s):
+        return _BYTES._encode_tf(s) if self._is_bytes() else super()._encode_tf(s)
+
+    def _decode_tf(self, ids):
+        return _BYTES._decode_tf(ids) if self._is_bytes() else super()._decode_tf(ids)
+
+    def _is_bytes(self) -> bool:
+        return self.found().model_path == BYTES
+
     def __getstate__(self):
-        return super().__getstate__() | {"_sentencepiece_model_file": ""}
+        return super().__getstate__() | {"_sentencepiece_model_file": "", "_extra_ids": 0}
 
     def __eq__(self, other):
         if isinstance(other, TaskVocabulary):
             return self.path == other.path or self.found() == other.found()
-        if isinstance(other, seqio.SentencePieceVocabulary):
-            return other.extra_ids == 0 and other.sp_model == self.sp_model
+        if isinstance(other, seqio.SentencePieceVocabulary) and not self._is_bytes():
+            same_sentinels = other.extra_ids == self.found().extra_ids
+            return same_sentinels and other.sp_model == self.sp_model
         return False
 
     __hash__ = None
+
+
+# ByT5's tasks have it without extra ids.
+_BYTES = seqio.ByteVocabulary()
 
 
 class TextDataSource(seqio.DataSource):

@@ -3,6 +3,9 @@
 The directory holds `sentencepiece.model` and `vocabulary.json`. Ids are laid out as in mT5: padding
 0, end of sequence 1, unknown 2, the 256 bytes from 3, ordinary pieces, language codes if asked for,
 and the sentinels on top, so that sentinel k is `size - 1 - k`.
+
+A model file of somebody else's may lack the sentinels: `spiece.model#extra_ids=100` puts 100 above
+its pieces, as English T5 has them. `bytes` is the vocabulary of ByT5, which has no file.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,15 +19,38 @@ from etils import epath
 from nmt5.core.errors import VocabularyError
 from nmt5.core.files import read_json, sha256, storage_faults
 from nmt5.data.mixture import TokenIds
+from nmt5.data.model_pieces import (
+    EOS_ID,
+    FIRST_BYTE_ID,
+    PAD_ID,
+    SENTINEL,
+    UNK_ID,
+    BytePieces,
+    with_sentinels,
+)
+
+__all__ = [
+    "BYTES",
+    "DESCRIPTION_FILE",
+    "EOS_ID",
+    "FIRST_BYTE_ID",
+    "FORMAT",
+    "LANGUAGE_CODE",
+    "MODEL_FILE",
+    "PAD_ID",
+    "SENTINEL",
+    "UNK_ID",
+    "Vocabulary",
+    "require_same",
+]
 
 FORMAT = 1
 MODEL_FILE = "sentencepiece.model"
 DESCRIPTION_FILE = "vocabulary.json"
-PAD_ID, EOS_ID, UNK_ID = 0, 1, 2
-FIRST_BYTE_ID = 3
-# With the word-start mark: at the start of a word a sentinel or code is one id, no space piece.
-SENTINEL = "\u2581<extra_id_{}>"
+# The name of ByT5's vocabulary where others have a path.
+BYTES = "bytes"
 LANGUAGE_CODE = "\u2581<2{}>"
+_EXTRA_IDS = "#extra_ids="
 
 _TRAIN = "train one with `nmt5 vocabulary`"
 
@@ -34,25 +60,30 @@ class Vocabulary:
     """Text to token ids and back. Equal if the model file's content is; pickled by its path.
 
     Attributes:
-      model_path: the SentencePiece model file.
-      fingerprint: SHA-256 of that file.
+      model_path: the SentencePiece model file, or "bytes".
+      fingerprint: SHA-256 of that file, and of the number of sentinels that are added to it.
+      extra_ids: sentinels added above the file's pieces.
     """
 
     model_path: str = dataclasses.field(compare=False)
     fingerprint: str
+    extra_ids: int = 0
 
     @classmethod
     def load(cls, path: os.PathLike | str) -> "Vocabulary":
         """Opens a vocabulary.
 
         Args:
-          path: a directory written by `nmt5.data.vocabulary_training`, or a bare `.model` file.
+          path: a directory written by `nmt5.data.vocabulary_training`, a bare `.model` file, which
+            may be followed by `#extra_ids=100` for sentinels above its pieces, or "bytes".
 
         Raises:
           VocabularyError: missing, not a SentencePiece model, of another id layout, or a model
             that differs from what `vocabulary.json` beside it describes.
         """
-        path = epath.Path(path)
+        if os.fspath(path) == BYTES:
+            return cls(BYTES, sha256(BYTES.encode()))
+        path, extra_ids = _without_extra_ids(os.fspath(path))
         model_path = path / MODEL_FILE if path.is_dir() else path
         if not model_path.exists():
             raise VocabularyError(
@@ -60,14 +91,14 @@ class Vocabulary:
                 "SentencePiece `.model` file"
             )
         with storage_faults("reading the vocabulary", model_path):
-            fingerprint = sha256(model_path.read_bytes())
+            fingerprint = _fingerprint(model_path.read_bytes(), extra_ids)
         if path.is_dir():
             description = read_json(
                 path / DESCRIPTION_FILE, what="vocabulary", remedy=f"it is incomplete; {_TRAIN}"
             )
             described = description.get("fingerprint") if isinstance(description, dict) else None
             require_same(described, fingerprint, where=f"{model_path} against {DESCRIPTION_FILE}")
-        vocabulary = cls(str(model_path), fingerprint)
+        vocabulary = cls(str(model_path), fingerprint, extra_ids)
         vocabulary.token_ids  # noqa: B018 - opens and checks the model, so that faults show here
         return vocabulary
 
@@ -115,11 +146,16 @@ class Vocabulary:
 
     @functools.cached_property
     def _processor(self) -> Any:
+        if self.model_path == BYTES:
+            return BytePieces()
         # Imported here: `--help` and a machine that only trains need no SentencePiece.
         import sentencepiece
 
         content = epath.Path(self.model_path).read_bytes()
-        require_same(self.fingerprint, sha256(content), where=self.model_path)
+        found = _fingerprint(content, self.extra_ids)
+        require_same(self.fingerprint, found, where=self.model_path)
+        if self.extra_ids:
+            content = with_sentinels(content, number=self.extra_ids, where=self.model_path)
         processor = sentencepiece.SentencePieceProcessor()
         try:
             processor.LoadFromSerializedProto(content)
@@ -136,11 +172,28 @@ class Vocabulary:
         return processor
 
     def __getstate__(self):
-        return (self.model_path, self.fingerprint)
+        return (self.model_path, self.fingerprint, self.extra_ids)
 
     def __setstate__(self, state):
-        object.__setattr__(self, "model_path", state[0])
-        object.__setattr__(self, "fingerprint", state[1])
+        for name, value in zip(("model_path", "fingerprint", "extra_ids"), state, strict=True):
+            object.__setattr__(self, name, value)
+
+
+def _without_extra_ids(path: str) -> tuple[Any, int]:
+    """Returns (path, number) of `path#extra_ids=number`; the number is 0 where none is given."""
+    bare, mark, number = path.partition(_EXTRA_IDS)
+    if mark and (not number.isdecimal() or int(number) < 1):
+        raise VocabularyError(f"vocabulary: {path}: extra_ids is '{number}', expected at least 1")
+    if mark and epath.Path(bare).is_dir():
+        raise VocabularyError(
+            f"vocabulary: {path}: extra_ids is for a bare `.model` file; a directory's vocabulary "
+            "has its sentinels"
+        )
+    return epath.Path(bare), int(number or 0)
+
+
+def _fingerprint(content: bytes, extra_ids: int) -> str:
+    return sha256(content + (f"{_EXTRA_IDS}{extra_ids}".encode() if extra_ids else b""))
 
 
 def require_same(expected: str | None, found: str | None, *, where: str) -> None:
