@@ -5,6 +5,11 @@ Field names are T5X's, so that a T5X gin file reads over.
 Source:
   https://github.com/google-research/t5x/tree/cc342d419ec3e3e9c4bf1df33c82330cafdc1e16/t5x/examples/t5
   (mt5, t5_1_0, t5_1_1 and byt5 gin files; umT5 is examples/scalable_t5/umt5 with mT5's shapes).
+  https://huggingface.co/zaanind/aya-101/commit/55d2f26964b13548bf1a2d4fd25446ba7266a83c
+  (a quantised copy of Aya-101, whose shapes are mT5-XXL's)
+  https://huggingface.co/google/madlad400-3b-mt/blob/62211dcf86f51e68595794839416d3fc82a32586/config.json
+  https://huggingface.co/google/madlad400-7b-mt-bt/blob/1259294/config.json
+  https://huggingface.co/google/madlad400-10b-mt/blob/9f2797629c31e69617186dbe5f0ca43bf662f36d/config.json
 """
 
 from collections.abc import Mapping
@@ -171,6 +176,11 @@ _BYT5 = {
     "xl": (2560, 6720, 32, 64, 36, 12),
     "xxl": (4672, 12352, 64, 64, 36, 12),
 }
+_MADLAD400 = {
+    "3b": (1024, 8192, 16, 128, 32, 32),
+    "7b": (2048, 8192, 16, 128, 48, 48),
+    "10b": (2048, 16384, 32, 128, 32, 32),
+}
 _UMT5 = {name: row for name, row in _T5_1_1.items() if name != "large"}
 # No size of anybody's: "tiny" is for tests, "demo" learns something on a laptop in a minute.
 _OWN = {"tiny": (32, 64, 4, 8, 2, 2), "demo": (128, 320, 2, 64, 2, 2)}
@@ -185,6 +195,8 @@ SIZES: Mapping[str, ModelConfig] = types.MappingProxyType(
     | _sizes(_T5_1_1, prefix="flan_t5_", vocab_size=32_128)
     | _sizes(_BYT5, prefix="byt5_", vocab_size=384)
     | _sizes(_UMT5, prefix="umt5_", vocab_size=256_384, relative_bias=RELATIVE_BIAS_PER_LAYER)
+    # Its vocabulary has other ids for padding (1) and the end of a sequence (2).
+    | _sizes(_MADLAD400, prefix="madlad400_", vocab_size=256_000)
     | _sizes({"101": _T5_1_1["xxl"]}, prefix="aya_", vocab_size=250_112)
     | _sizes(_OWN, prefix="", vocab_size=512)
 )  # fmt: skip

@@ -45,8 +45,12 @@ def arithmetic(config):
 
 
 @pytest.mark.parametrize(
-    "size", ["t5_small", "t5_3b", "t5_1_1_base", "byt5_small", "umt5_small", "demo", "tiny"]
-)
+    "size",
+    [
+        "t5_small", "t5_3b", "t5_1_1_base", "byt5_small", "umt5_small", "madlad400_7b", "demo",
+        "tiny",
+    ],
+)  # fmt: skip
 def test_counts_of_other_families(size):
     assert num_params(model_config(size)) == arithmetic(model_config(size))
 
@@ -55,6 +59,10 @@ def test_known_totals_of_other_families():
     assert num_params(model_config("t5_small")) == 60_506_624
     assert num_params(model_config("t5_base")) == 222_903_552
     assert num_params(model_config("aya_101")) == MT5["xxl"][0]
+    # google/madlad400-3b-mt's float32 file has 11.8 GB.
+    assert num_params(model_config("madlad400_3b")) == 2_940_374_016
+    assert num_params(model_config("madlad400_7b")) == 8_296_829_952
+    assert num_params(model_config("madlad400_10b")) == 10_712_586_240
     # One table per layer and stack instead of one per stack.
     mt5 = num_params(model_config("mt5_small", vocab_size=256_384))
     assert num_params(model_config("umt5_small")) == mt5 + 2 * 7 * 32 * 6
