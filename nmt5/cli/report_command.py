@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
     with settings.scope(args):
         report = settings.build("Report")
     from nmt5.evaluation.runner import compare
-    from nmt5.report.page import headline, page, write_page
+    from nmt5.report.page import headline, page, translations, write_page
     from nmt5.report.run_record import read_run
 
     records = [read_run(directory, name=name) for name, directory in report.runs.items()]
@@ -78,4 +78,6 @@ def run(args: argparse.Namespace) -> None:
         page(records, title=report.title, subtitle=report.subtitle, comparisons=comparisons),
     )
     print(headline(records, comparisons=comparisons))
+    if shown := translations(records):
+        print("\n" + shown)
     print(f"\nthe whole comparison: {os.path.abspath(report.output)}")

@@ -69,6 +69,29 @@ def headline(runs: Sequence[RunRecord], *, comparisons: Sequence[Mapping[str, An
     return text_table(header, rows=rows)
 
 
+def translations(runs: Sequence[RunRecord], *, samples: int = 3) -> str:
+    """Returns translation scores and a few translations of the runs that have some, as text."""
+    parts = []
+    for run in runs:
+        header, rows = sections.translation_rows(run)
+        if not rows:
+            continue
+        parts.append(f"{run.name}: translation of held-out messages [95%]")
+        parts.append(text_table(header, rows=rows))
+        # From English, whose input every reader can judge; one for each language.
+        found: dict[str, Mapping[str, str]] = {}
+        for sample in run.scores.get("samples") or []:
+            if sample["source_language"] == "en":
+                found.setdefault(sample["target_language"], sample)
+        for sample in list(found.values())[:samples]:
+            parts.append(
+                f"  {sample['source_language']}: {sample['source']}\n"
+                f"  {sample['target_language']}: {sample['output']}   "
+                f"(by people: {sample['reference']})"
+            )
+    return "\n".join(parts)
+
+
 def page(
     runs: Sequence[RunRecord],
     *,

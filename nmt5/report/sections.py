@@ -215,30 +215,37 @@ def _group_shares(run: RunRecord, mixture: Mixture) -> str:
     return _figure(f"{run.name}: shares of objectives", _table(header, rows))
 
 
+def translation_rows(run: RunRecord) -> tuple[list[str], list[list[str]]]:
+    """Returns header and rows of a run's translation scores; no rows if it has none."""
+    found = (run.scores or {}).get("translation") or {}
+    metrics = sorted({metric for row in found.values() for metric in row["scores"]})
+    shares = sorted({share for row in found.values() for share in row["shares"]})
+    header = ["direction", *metrics, *(f"{share} %" for share in shares), "messages"]
+    rows = [
+        [
+            f"{row['source']} → {row['target']}",
+            *(interval_text(row["scores"][metric]) for metric in metrics),
+            *(f"{100 * row['shares'][share]:.1f}" for share in shares),
+            str(row["num_sentences"]),
+        ]
+        for row in found.values()
+    ]
+    return header, rows
+
+
 def translation_section(runs: Sequence[RunRecord]) -> str:
     """Returns translation scores and samples of the runs that have some."""
     parts = []
     for run in runs:
-        found = (run.scores or {}).get("translation") or {}
-        if not found:
+        header, rows = translation_rows(run)
+        if not rows:
             continue
-        metrics = sorted({metric for row in found.values() for metric in row["scores"]})
-        shares = sorted({share for row in found.values() for share in row["shares"]})
-        table = [
-            [
-                f"{row['source']} → {row['target']}",
-                *(interval_text(row["scores"][metric]) for metric in metrics),
-                *(f"{100 * row['shares'][share]:.1f}" for share in shares),
-                str(row["num_sentences"]),
-            ]
-            for row in found.values()
-        ]
-        header = ["direction", *metrics, *(f"{share} %" for share in shares), "messages"]
+        found = run.scores["translation"]
         signatures = sorted(
             {score["signature"] for row in found.values() for score in row["scores"].values()}
         )
         listed = "".join(f"<li><code>{html.escape(s)}</code></li>" for s in signatures)
-        parts.append(_figure(run.name, _table(header, table)))
+        parts.append(_figure(run.name, _table(header, rows)))
         parts.append(_details("Signatures of the scores", f"<ul>{listed}</ul>"))
         parts.append(_samples(run.scores.get("samples") or []))
     return _section("Translation of held-out messages", "".join(parts))

@@ -51,9 +51,7 @@ def test_every_run_file_has_a_case():
 
 
 def test_the_demo_evaluates_and_reports_the_same_runs():
-    args = argparse.Namespace(
-        gin_file=[str(ROOT / "gin/demo.gin")], gin_bindings=[], gin_scope=""
-    )
+    args = argparse.Namespace(gin_file=[str(ROOT / "gin/demo.gin")], gin_bindings=[], gin_scope="")
     settings.parse(args, "Evaluation", "Report")
     evaluation, report = settings.build("Evaluation"), settings.build("Report")
     assert isinstance(evaluation, evaluate_command.Evaluation)

@@ -134,3 +134,31 @@ def test_the_page_is_written_whole(content, tmp_path):
     page.write_page(tmp_path / "sub" / "report.html", content)
     assert (tmp_path / "sub" / "report.html").read_text() == content
     assert json.dumps(sorted(p.name for p in (tmp_path / "sub").iterdir())) == '["report.html"]'
+
+
+def test_translations_as_text_show_one_sample_of_each_language_from_english():
+    def sample(source, target, text):
+        return {
+            "source_language": source,
+            "target_language": target,
+            "source": text,
+            "output": f"{text} made",
+            "reference": f"{text} written",
+        }
+
+    score = {"value": 8.0, "low": 7.0, "high": 9.0, "signature": "bleu"}
+    direction = {"scores": {"bleu": score}, "shares": {"empty": 0.25}, "num_sentences": 4}
+    scores = {
+        "translation": {"en-fr": direction | {"source": "en", "target": "fr"}},
+        "samples": [
+            sample("fr", "en", "un"),
+            sample("en", "fr", "one"),
+            sample("en", "fr", "two"),
+            sample("en", "de", "three"),
+        ],
+    }
+    text = page.translations([RunRecord(name="nmt", directory="d", scores=scores)])
+    assert "en → fr" in text and "8.0 [7.0, 9.0]" in text and "25.0" in text
+    assert "fr: one made   (by people: one written)" in text and "de: three made" in text
+    assert "two" not in text and "un made" not in text
+    assert page.translations([RunRecord(name="mlm", directory="d", scores={})]) == ""
