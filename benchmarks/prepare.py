@@ -2,8 +2,8 @@
 
     python benchmarks/prepare.py --data ../shared/data
 
-Writes Tatoeba, NTREX-128 and TICO-19 (English with each language) in random order, each pair once
-or repeated to `--pairs`, to four TSV files, trains a vocabulary on a part if none is given, and
+Writes Tatoeba, NTREX-128 and TICO-19 (English with each language) in random order, repeated to
+`--pairs`, to four TSV files, trains a vocabulary on a part if none is given, and
 prepares a store in this process. Its rate counts everything from reading the files to
 `corpus.json`, but not Python's imports. Beside it stands SentencePiece's own batch encoding of the
 same sentences from memory on the same number of threads. Both run in turn several times, and the
@@ -68,7 +68,7 @@ def main() -> int:
     """Prints the rates and returns 1 if ours is below the bar."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--pairs", type=int, help="default: each once")
+    parser.add_argument("--pairs", type=int, default=600_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--vocab_size", type=int, default=32_000)
@@ -76,7 +76,7 @@ def main() -> int:
     args = parser.parse_args()
     text = [tuple(" ".join(side.split()) for side in pair) for pair in shared_pairs(args.data)]
     random.Random(0).shuffle(text)
-    text = (text * ((args.pairs or 1) // len(text) + 1))[: args.pairs]
+    text = (text * (args.pairs // len(text) + 1))[: args.pairs]
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
         vocabulary = args.vocabulary or work / "vocabulary"

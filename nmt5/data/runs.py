@@ -57,10 +57,10 @@ class Block:
 
     def split(self) -> Iterator[bytes]:
         """Yields the values of each example as little-endian int32 bytes."""
-        content = memoryview(self.values.astype("<i4", copy=False)).cast("B")
+        content = self.values.astype("<i4", copy=False).tobytes()
         start = 0
         for end in (4 * np.cumsum(self.lengths)).tolist():
-            yield bytes(content[start:end])
+            yield content[start:end]
             start = end
 
 

@@ -113,6 +113,12 @@ def test_bad_lines_are_named_or_counted(tmp_path):
         lines_of(path)
 
 
+def test_lines_are_counted_over_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr(compressed_files, "_BLOCK_BYTES", 5)
+    with pytest.raises(DataError, match="line 9: NUL byte"):
+        lines_of(write(tmp_path, b"ab\n" * 8 + b"c\0\n"))
+
+
 def test_missing_file_and_wrong_setting(tmp_path):
     with (
         pytest.raises(StorageError, match=r"none\.txt: it does not exist"),
