@@ -32,7 +32,8 @@ def make_source(path: pathlib.Path, size: str) -> int:
         default_family,
         huggingface_config,
     )
-    from nmt5.checkpoints.names import foreign_shape, huggingface_table
+    from nmt5.checkpoints.names import huggingface_table
+    from nmt5.checkpoints.orientation import foreign_shape
     from nmt5.checkpoints.param_paths import parameter_shapes
     from nmt5.checkpoints.tensors import TensorSpec
     from nmt5.core.files import write_json

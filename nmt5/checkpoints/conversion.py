@@ -34,14 +34,12 @@ from nmt5.checkpoints.mesh_tensorflow import FORMAT as MESH
 from nmt5.checkpoints.mesh_tensorflow import is_exchanged
 from nmt5.checkpoints.names import (
     NameTable,
-    Transform,
-    foreign_shape,
     huggingface_table,
     t5x_scanned_table,
     t5x_unscanned_table,
-    to_foreign,
 )
 from nmt5.checkpoints.opened import SLOT_NAMES, OpenedCheckpoint, summary
+from nmt5.checkpoints.orientation import Transform, foreign_shape, to_foreign
 from nmt5.checkpoints.param_paths import parameter_shapes
 from nmt5.checkpoints.t5x import COMPANIONS_DIRECTORY, LEGACY, NATIVE, ORBAX
 from nmt5.checkpoints.t5x_export import LegacyWriter, OrbaxWriter

@@ -7,7 +7,9 @@ import re
 
 import numpy as np
 
-from nmt5.checkpoints.names import Binding, Bindings, NameTable, bind, guess_parameters, to_t5x
+from nmt5.checkpoints.binding import Binding, Bindings, bind, guess_parameters
+from nmt5.checkpoints.names import NameTable
+from nmt5.checkpoints.orientation import to_t5x
 from nmt5.checkpoints.param_paths import StatedConfig, infer_config, parameter_shapes
 from nmt5.checkpoints.tensors import TensorReader, TensorSpec, slabs
 from nmt5.core.errors import CheckpointError

@@ -18,6 +18,7 @@ from etils import epath
 import numpy as np
 
 from nmt5.checkpoints import hub
+from nmt5.checkpoints.binding import Binding
 from nmt5.checkpoints.conversion import (
     ConvertConfig,
     Converted,
@@ -26,7 +27,6 @@ from nmt5.checkpoints.conversion import (
     vocabulary_path,
 )
 from nmt5.checkpoints.detect import open_checkpoint
-from nmt5.checkpoints.names import Binding
 from nmt5.checkpoints.opened import OpenedCheckpoint
 from nmt5.checkpoints.param_paths import EMBEDDING, HEAD
 from nmt5.core.errors import ConfigError, StorageError, VocabularyError
