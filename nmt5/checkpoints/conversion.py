@@ -5,48 +5,36 @@ of the target), then for each tensor read, check, turn, cast, write. Memory hold
 The result is made in a temporary directory that gets its name when everything is written.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-import contextlib
+from collections.abc import Callable, Iterator
 import dataclasses
 import math
-import os
 import re
-import shutil
-import sys
 import time
-from typing import Any
 
 from etils import epath
 import numpy as np
 
 from nmt5.checkpoints import checksums, hub
+from nmt5.checkpoints.beside_tensors import write_beside
 from nmt5.checkpoints.detect import FORMATS, open_checkpoint
 from nmt5.checkpoints.huggingface import FORMAT as HUGGINGFACE
-from nmt5.checkpoints.huggingface_export import (
-    ARCHITECTURES,
-    SafetensorsWriter,
-    default_family,
-    huggingface_config,
-    tokenizer_files,
-    write_companions,
-)
+from nmt5.checkpoints.huggingface_export import ARCHITECTURES, SafetensorsWriter
 from nmt5.checkpoints.mesh_tensorflow import FORMAT as MESH
-from nmt5.checkpoints.mesh_tensorflow import is_exchanged
 from nmt5.checkpoints.names import (
     NameTable,
     huggingface_table,
     t5x_scanned_table,
     t5x_unscanned_table,
 )
-from nmt5.checkpoints.opened import SLOT_NAMES, OpenedCheckpoint, summary
+from nmt5.checkpoints.opened import OpenedCheckpoint, require_finite, summary
+from nmt5.checkpoints.optimizer_slots import slot_names, slot_specs
 from nmt5.checkpoints.orientation import Transform, foreign_shape, to_foreign
 from nmt5.checkpoints.param_paths import parameter_shapes
-from nmt5.checkpoints.t5x import COMPANIONS_DIRECTORY, LEGACY, NATIVE, ORBAX
+from nmt5.checkpoints.t5x import LEGACY, NATIVE, ORBAX
 from nmt5.checkpoints.t5x_export import LegacyWriter, OrbaxWriter
-from nmt5.checkpoints.tensors import DTYPES, TensorSpec, is_finite
+from nmt5.checkpoints.tensors import DTYPES, TensorSpec
+from nmt5.checkpoints.whole_directory import byte_progress, made_whole
 from nmt5.core.errors import CheckpointError, ConfigError, StorageError, unknown_name
-from nmt5.core.files import sha256, write_json
-from nmt5.core.pytrees import unflatten_paths
 from nmt5.model.config import RELATIVE_BIAS_PER_LAYER, ModelConfig
 
 WRITABLE = tuple(name for name in FORMATS if name != MESH)
@@ -170,17 +158,17 @@ def convert_opened(
     started = time.monotonic()
     target = _target_path(config, opened.step)
     moves = _moves(config, opened)
-    slots = _slots(config, opened)
+    slots = {} if config.slots == "reset" else slot_specs(opened)
     total = sum(move.spec.num_bytes for move in moves)
     total += sum(spec.num_bytes for specs in slots.values() for spec in specs.values())
     notes = [*opened.notes, *opened.check_duplicates(), *_warnings(config, opened)]
     for note in notes:
         report(f"note: {note}")
-    with _made_whole(target, num_bytes=total) as directory, _progress(total) as advance:
+    with made_whole(target, num_bytes=total) as directory, byte_progress(total) as advance:
         writer = _writer(config, directory, moves)
         _write_parameters(config, opened, moves, writer, advance)
         _write_state(config, opened, slots, writer, advance, report)
-        _write_companions(config, opened, directory, writer)
+        write_beside(config, opened, directory, writer)
         writer.finish()
         if config.format == NATIVE:
             checksums.write_checksums(directory)
@@ -190,31 +178,6 @@ def convert_opened(
     return Converted(
         str(target), opened.config, opened.step, num_parameters, total, seconds, tuple(notes)
     )
-
-
-def import_public(
-    path: os.PathLike | str, *, step: int | None = None
-) -> tuple[dict[str, Any], ModelConfig, int | None]:
-    """Loads the parameters of any public checkpoint, for a run to begin with.
-
-    Args:
-      path: as `ConvertConfig.source`.
-      step: which checkpoint of a directory of several; the last if None.
-
-    Returns:
-      Nested dictionary of float32 NumPy arrays in T5X's tree, the model's configuration, and the
-      training step if the format keeps one.
-
-    Raises:
-      CheckpointError: damaged, incomplete, holding NaN, or no T5-family model.
-    """
-    opened = open_checkpoint(hub.resolve(os.fspath(path)), step=step)
-    opened.check_duplicates()
-    flat = {}
-    for binding in opened.bindings.parameters:
-        values = _checked(opened, binding.path, opened.read(binding))
-        flat[binding.path] = np.array(values, dtype=np.float32, order="C")
-    return unflatten_paths(flat), opened.config, opened.step
 
 
 def _target_path(config: ConvertConfig, step: int | None) -> epath.Path:
@@ -284,7 +247,7 @@ def _write_parameters(config, opened: OpenedCheckpoint, moves, writer, advance) 
     for move in moves:
         layers = []
         for path in move.paths:
-            values = _checked(opened, path, opened.read(bindings[path]))
+            values = require_finite(opened, path, opened.read(bindings[path]))
             layers.append(values if values.dtype == dtype else values.astype(dtype))
             del values
         writer.write(
@@ -292,58 +255,6 @@ def _write_parameters(config, opened: OpenedCheckpoint, moves, writer, advance) 
         )
         advance(move.spec.num_bytes)
     opened.release()
-
-
-def _checked(opened: OpenedCheckpoint, path: str, values: np.ndarray) -> np.ndarray:
-    if not is_finite(values):
-        bad = int(values.size - np.isfinite(values).sum())
-        raise CheckpointError(
-            f"{opened.reader.source}: {path}: {bad} of {values.size} values are NaN or infinite; "
-            "the checkpoint is damaged or its training diverged"
-        )
-    return values
-
-
-def _slots(config: ConvertConfig, opened: OpenedCheckpoint) -> dict[str, dict[str, TensorSpec]]:
-    """Returns the optimizer slots that will be written, by parameter path and slot."""
-    if config.slots == "reset":
-        return {}
-    if not opened.slots:
-        raise CheckpointError(
-            f"{opened.reader.source}: has no optimizer state that could be kept; use slots='reset'"
-        )
-    strange = []
-    result = {}
-    shapes = parameter_shapes(opened.config)
-    for path, shape in shapes.items():
-        held = opened.slots.get(path, {})
-        specs = {slot: opened.reader.specs[name] for slot, name in held.items()}
-        allowed = _slot_shapes(shape)
-        for slot, spec in specs.items():
-            if spec.shape not in allowed[slot] or spec.dtype.name not in ("float32", "bfloat16"):
-                strange.append(f"  {held[slot]}: {spec}, parameter shape {list(shape)}")
-        if not specs:
-            strange.append(f"  {path}: no slot")
-        one = TensorSpec((1,), DTYPES["float32"])
-        result[path] = {slot: specs.get(slot, one) for slot in SLOT_NAMES}
-    if strange:
-        raise CheckpointError(
-            f"{opened.reader.source}: optimizer state does not fit the parameters:\n"
-            + "\n".join(strange[:40])
-        )
-    return result
-
-
-def _slot_shapes(shape: tuple[int, ...]) -> dict[str, set[tuple[int, ...]]]:
-    """Returns the shapes that Adafactor's slots of a parameter may have; (1,) is unused."""
-    allowed = {slot: {(1,)} for slot in SLOT_NAMES}
-    allowed["v"].add(shape)
-    allowed["m"].add(shape)
-    if len(shape) == 2:
-        largest, second = np.argsort(shape, kind="stable")[::-1]
-        allowed["v_row"].add((shape[second],))
-        allowed["v_col"].add((shape[largest],))
-    return allowed
 
 
 def _write_state(config, opened: OpenedCheckpoint, slots, writer, advance, report) -> None:
@@ -358,17 +269,14 @@ def _write_state(config, opened: OpenedCheckpoint, slots, writer, advance, repor
     if native and slots:
         writer.write("state/optimizer/count", step)
     exchanged = 0
-    shapes = parameter_shapes(opened.config)
     for path, specs in slots.items():
-        names = dict(opened.slots[path])
-        if opened.format == MESH and is_exchanged(shapes[path]) and "v_row" in names:
-            names["v_row"], names["v_col"] = names["v_col"], names["v_row"]
-            exchanged += 1
+        names, exchange = slot_names(opened, path)
+        exchanged += exchange
         for slot, spec in specs.items():
             if native and slot == "m" and spec.shape == (1,):
                 continue  # nmt5 has momentum only where it is used
             values = opened.reader.read(names[slot]) if slot in names else np.zeros(1, np.float32)
-            _checked(opened, f"{path} {slot}", values)
+            require_finite(opened, f"{path} {slot}", values)
             place = f"optimizer/{slot}/{path}" if native else f"param_states/{path}/{slot}"
             writer.write(f"state/{place}", values)
             advance(spec.num_bytes)
@@ -377,67 +285,6 @@ def _write_state(config, opened: OpenedCheckpoint, slots, writer, advance, repor
             f"note: v_row and v_col of {exchanged} square kernels were exchanged, Mesh TensorFlow "
             "and T5X name them differently"
         )
-
-
-def _write_companions(config, opened: OpenedCheckpoint, directory: epath.Path, writer) -> None:
-    """Writes config.json and tokenizer, or the description of a native checkpoint."""
-    files = {name: epath.Path(path).read_bytes() for name, path in opened.companions.items()}
-    model = None
-    if config.vocabulary is not None:
-        model = vocabulary_model(config.vocabulary)
-        files = tokenizer_files(model, num_sentinels=100)
-    elif "spiece.model" in files:
-        model = files["spiece.model"]
-    family = config.family or opened.stated.family or default_family(opened.config)
-    extra = opened.stated.extra if opened.format == HUGGINGFACE else {}
-    if opened.format == NATIVE and isinstance(opened.stated.extra.get("run"), Mapping):
-        extra = opened.stated.extra["run"].get("huggingface", {})
-    if config.format == HUGGINGFACE:
-        write_companions(directory, files)
-        content = huggingface_config(opened.config, family=family, dtype=config.dtype, extra=extra)
-        write_json(directory / "config.json", content)
-    elif config.format == NATIVE:
-        writer.write_description(
-            {
-                "format": 1,
-                "step": opened.step or 0,
-                "model": opened.config.to_dict(),
-                "vocabulary_fingerprint": "" if model is None else sha256(model),
-                "vocabulary_size": 0 if model is None else _num_pieces(model),
-                "mixture": "",
-                "run": {
-                    "converted_from": config.source,
-                    "family": family,
-                    "huggingface": dict(extra),
-                },
-            }
-        )
-        if files:
-            (directory / COMPANIONS_DIRECTORY).mkdir()
-            write_companions(directory / COMPANIONS_DIRECTORY, files)
-
-
-def vocabulary_model(path: os.PathLike | str) -> bytes:
-    """Returns the SentencePiece model at a path or in a directory; raises `CheckpointError`."""
-    return vocabulary_path(path).read_bytes()
-
-
-def vocabulary_path(path: os.PathLike | str) -> epath.Path:
-    """Returns the SentencePiece file at a path or in a directory; raises `CheckpointError`."""
-    path = epath.Path(path)
-    for candidate in (path / "sentencepiece.model", path / "spiece.model", path):
-        if candidate.is_file():
-            return candidate
-    raise CheckpointError(f"{path}: no SentencePiece model (sentencepiece.model, spiece.model)")
-
-
-def _num_pieces(model: bytes) -> int:
-    import sentencepiece
-
-    try:
-        return sentencepiece.SentencePieceProcessor(model_proto=model).vocab_size()
-    except RuntimeError as error:
-        raise CheckpointError(f"the vocabulary is no SentencePiece model ({error})") from error
 
 
 def _warnings(config: ConvertConfig, opened: OpenedCheckpoint) -> Iterator[str]:
@@ -454,35 +301,3 @@ def _warnings(config: ConvertConfig, opened: OpenedCheckpoint) -> Iterator[str]:
         )
     if config.slots == "reset" and opened.slots:
         yield "the optimizer's state is left out (slots='keep' converts it)"
-
-
-@contextlib.contextmanager
-def _made_whole(target: epath.Path, *, num_bytes: int) -> Iterator[epath.Path]:
-    """Gives a temporary directory that becomes `target` if the body succeeds, else vanishes."""
-    if target.exists():
-        raise StorageError(f"convert: {target} exists already; remove it or choose another name")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(target.parent).free
-    if free < num_bytes * 1.01:
-        raise StorageError(
-            f"convert: {target.parent}: {num_bytes / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB "
-            "are free"
-        )
-    temporary = target.parent / f"{target.name}.tmp-{os.getpid()}-{time.time_ns()}"
-    temporary.mkdir()
-    try:
-        yield temporary
-        temporary.rename(target)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-
-
-@contextlib.contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], Any]]:
-    """Gives a function to which bytes are reported; shows bytes and remaining time."""
-    from tqdm import tqdm
-
-    hidden = not sys.stderr.isatty()
-    with tqdm(total=total, unit="B", unit_scale=True, desc="convert", disable=hidden) as bar:
-        yield bar.update

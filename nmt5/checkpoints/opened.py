@@ -11,7 +11,7 @@ from nmt5.checkpoints.binding import Binding, Bindings, bind, guess_parameters
 from nmt5.checkpoints.names import NameTable
 from nmt5.checkpoints.orientation import to_t5x
 from nmt5.checkpoints.param_paths import StatedConfig, infer_config, parameter_shapes
-from nmt5.checkpoints.tensors import TensorReader, TensorSpec, slabs
+from nmt5.checkpoints.tensors import TensorReader, TensorSpec, is_finite, slabs
 from nmt5.core.errors import CheckpointError
 from nmt5.model.config import ModelConfig
 
@@ -91,6 +91,17 @@ def summary(opened: OpenedCheckpoint) -> str:
         f"{count:,} parameters, {c.num_encoder_layers}+{c.num_decoder_layers} layers, width "
         f"{c.emb_dim}, vocabulary rows {c.vocab_size:,}, {step}"
     )
+
+
+def require_finite(opened: OpenedCheckpoint, path: str, values: np.ndarray) -> np.ndarray:
+    """Returns `values`, read for `path`; raises `CheckpointError` if one is NaN or infinite."""
+    if not is_finite(values):
+        bad = int(values.size - np.isfinite(values).sum())
+        raise CheckpointError(
+            f"{opened.reader.source}: {path}: {bad} of {values.size} values are NaN or infinite; "
+            "the checkpoint is damaged or its training diverged"
+        )
+    return values
 
 
 def equal_tensors(reader: TensorReader, first: str, second: str) -> bool:

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from nmt5.checkpoints.conversion import import_public
 from nmt5.checkpoints.detect import open_checkpoint
 from nmt5.checkpoints.huggingface import FORMAT as HUGGINGFACE
 from nmt5.checkpoints.opened import OpenedCheckpoint
+from nmt5.checkpoints.public_import import import_public
 from nmt5.core.errors import CheckpointError
 from nmt5.model.config import RELATIVE_BIAS_PER_LAYER
 

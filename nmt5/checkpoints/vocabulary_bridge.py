@@ -18,14 +18,9 @@ from etils import epath
 import numpy as np
 
 from nmt5.checkpoints import hub
+from nmt5.checkpoints.beside_tensors import vocabulary_model, vocabulary_path
 from nmt5.checkpoints.binding import Binding
-from nmt5.checkpoints.conversion import (
-    ConvertConfig,
-    Converted,
-    convert_opened,
-    vocabulary_model,
-    vocabulary_path,
-)
+from nmt5.checkpoints.conversion import ConvertConfig, Converted, convert_opened
 from nmt5.checkpoints.detect import open_checkpoint
 from nmt5.checkpoints.opened import OpenedCheckpoint
 from nmt5.checkpoints.param_paths import EMBEDDING, HEAD

@@ -214,7 +214,7 @@ def abstract_state(model: ModelConfig, *, optimizer: OptimizerConfig) -> TrainSt
 def _initial_params(start: Start, shardings: Mapping[str, Any]) -> Mapping[str, Any]:
     if start.kind != "public checkpoint":
         return read_params(start.source, shardings=shardings)
-    from nmt5.checkpoints.conversion import import_public
+    from nmt5.checkpoints.public_import import import_public
 
     params, _, _ = import_public(start.source)
     if flatten_paths(params).keys() != flatten_paths(shardings).keys():

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from nmt5.checkpoints import conversion
-from nmt5.checkpoints.conversion import ConvertConfig, convert, import_public
+from nmt5.checkpoints import conversion, whole_directory
+from nmt5.checkpoints.conversion import ConvertConfig, convert
 from nmt5.checkpoints.detect import open_checkpoint
 from nmt5.checkpoints.manager import load_params
+from nmt5.checkpoints.public_import import import_public
 from nmt5.core.errors import CheckpointError, ConfigError, StorageError
 from nmt5.core.pytrees import flatten_paths
 from nmt5.model.config import ModelConfig
@@ -236,7 +237,7 @@ def test_an_interrupt_leaves_nothing_that_looks_complete(samples, tmp_path, monk
         seen.extend(path for path in tmp_path.rglob("*") if ".tmp-" in str(path))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(conversion, "_write_companions", interrupted)
+    monkeypatch.setattr(conversion, "write_beside", interrupted)
     with pytest.raises(KeyboardInterrupt):
         convert(
             ConvertConfig(source=str(source), target=str(tmp_path / "o"), format="huggingface"),
@@ -257,8 +258,8 @@ def test_existing_target_full_disk_and_remote_target_are_refused(samples, tmp_pa
         convert(config, **SILENT)
     with pytest.raises(StorageError, match="only local directories"):
         convert(dataclasses.replace(config, target="gs://bucket/x"), **SILENT)
-    usage = conversion.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(conversion.shutil, "disk_usage", lambda _: usage._replace(free=100))
+    usage = whole_directory.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(whole_directory.shutil, "disk_usage", lambda _: usage._replace(free=100))
     with pytest.raises(StorageError, match="0.00 GB are free"):
         convert(dataclasses.replace(config, target=str(tmp_path / "o")), **SILENT)
 

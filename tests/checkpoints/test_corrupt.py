@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from nmt5.checkpoints.conversion import import_public
+from nmt5.checkpoints.public_import import import_public
 from nmt5.core.errors import CheckpointError
 
 GIB = 2**30

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from nmt5.checkpoints.conversion import import_public
 from nmt5.checkpoints.detect import open_checkpoint
 from nmt5.checkpoints.huggingface_export import SafetensorsWriter, huggingface_config
+from nmt5.checkpoints.public_import import import_public
 from nmt5.checkpoints.tensors import TensorSpec
 from nmt5.core.errors import CheckpointError
 from nmt5.core.pytrees import flatten_paths

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from nmt5.checkpoints.conversion import ConvertConfig, convert, import_public
+from nmt5.checkpoints.conversion import ConvertConfig, convert
 from nmt5.checkpoints.detect import open_checkpoint
+from nmt5.checkpoints.public_import import import_public
 from nmt5.core.errors import CheckpointError
 from nmt5.core.pytrees import flatten_paths
 from nmt5.model.config import ModelConfig

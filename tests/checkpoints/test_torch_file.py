@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from nmt5.checkpoints.conversion import import_public
+from nmt5.checkpoints.public_import import import_public
 from nmt5.checkpoints.tensors import StoredTensorReader
 from nmt5.checkpoints.torch_file import parse_torch
 from nmt5.checkpoints.torch_pickle import PickledTensor, Storage, read_state_dict, storage_axes

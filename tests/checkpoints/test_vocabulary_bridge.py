@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 
-from nmt5.checkpoints.conversion import import_public
+from nmt5.checkpoints.public_import import import_public
 from nmt5.checkpoints.vocabulary_bridge import (
     AddTokensConfig,
     add_tokens,
