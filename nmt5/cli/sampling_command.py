@@ -12,7 +12,8 @@ which needs neither SeqIO nor TensorFlow, or a registered name whose corpora are
 
 settings:
   Workspace.store
-  Workspace.alpha, Workspace.parallel_share   for a registered name, instead of the registered ones
+  Workspace.alpha, Workspace.parallel_share, Workspace.max_epochs, Workspace.budget_tokens
+                    for a name that is resolved now, instead of the registered ones
   DataConfig.encoder_tokens_per_batch, DataConfig.inputs_length, DataConfig.row_lengths
 
 example:

@@ -33,6 +33,9 @@ class Workspace:
       modules: Python modules whose import registers tasks and mixtures.
       alpha: language sampling exponent instead of the registered one.
       parallel_share: part of encoder tokens from parallel tasks, instead of the registered one.
+      max_epochs: most passes over a task's text in a run of `budget_tokens` encoder tokens; with
+        alpha 0 this is UniMax.
+      budget_tokens: encoder tokens of the whole run, given with `max_epochs`.
     """
 
     vocabulary: str = ""
@@ -42,6 +45,8 @@ class Workspace:
     modules: tuple[str, ...] = ("mixtures",)
     alpha: float | None = None
     parallel_share: float | None = None
+    max_epochs: float | None = None
+    budget_tokens: float | None = None
 
     def __post_init__(self):
         for field in ("mixtures", "modules"):
@@ -99,6 +104,8 @@ class Workspace:
             vocabulary=self.vocabulary,
             alpha=self.alpha,
             parallel_share=self.parallel_share,
+            max_epochs=self.max_epochs,
+            budget_tokens=self.budget_tokens,
         )
 
     def mixture_path(self, name: str) -> epath.Path:

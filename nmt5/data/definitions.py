@@ -77,17 +77,23 @@ class MixtureDefinition:
       alpha: languages, and directions of pairs, are drawn in proportion to examples^alpha.
       parallel_share: part of all encoder tokens that parallel tasks supply; several parallel
         objectives have equal parts of it. Without meaning where all tasks are of one kind.
+      max_epochs: most passes over the text of a task in a run of `budget_tokens`; what a small one
+        may not have goes to the others of its objective. With alpha 0 this is UniMax.
+      budget_tokens: encoder tokens of the whole run, given with `max_epochs`.
       rates: `{task: rate of examples}` for a mixture that was registered with rates of its own;
-        these then decide, and `alpha` and `parallel_share` do not.
+        these then decide, and the other settings do not.
 
     Raises:
-      ConfigError: a share that leaves one kind of task nothing.
+      ConfigError: a share that leaves one kind of task nothing, a value out of range, or one of
+        `max_epochs` and `budget_tokens` without the other.
     """
 
     name: str
     tasks: tuple[TaskDefinition, ...]
     alpha: float = 0.3
     parallel_share: float = 0.1
+    max_epochs: float | None = None
+    budget_tokens: float | None = None
     rates: Mapping[str, float] | None = None
 
     def __post_init__(self):
@@ -101,6 +107,12 @@ class MixtureDefinition:
         if not 0 <= self.alpha <= 1:
             raise ConfigError(
                 f"mixture '{self.name}': alpha {self.alpha}, expected 0 <= alpha <= 1"
+            )
+        limits = (self.max_epochs, self.budget_tokens)
+        if limits != (None, None) and not all(limit and limit > 0 for limit in limits):
+            raise ConfigError(
+                f"mixture '{self.name}': max_epochs {self.max_epochs}, budget_tokens "
+                f"{self.budget_tokens}; give both, positive, or neither"
             )
 
     def groups(self) -> dict[str, list[TaskDefinition]]:

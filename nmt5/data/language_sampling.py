@@ -45,6 +45,39 @@ def alpha_weights(
     }
 
 
+def capped_shares(wanted: Mapping[str, float], *, caps: Mapping[str, float]) -> dict[str, float]:
+    """Returns shares that sum to 1, in proportion to `wanted` where a cap allows.
+
+    What a capped name cannot take goes to the others, in proportion. Equal wanted shares give
+    UniMax (see `nmt5.data.unimax`).
+
+    >>> wanted = {"sw": 1.0, "fr": 1.0, "en": 1.0}
+    >>> capped_shares(wanted, caps={"sw": 0.25, "fr": 9.0, "en": 9.0})
+    {'sw': 0.25, 'fr': 0.375, 'en': 0.375}
+
+    Args:
+      wanted: `{name: weight}`, positive, of any sum.
+      caps: `{name: largest share}`.
+
+    Raises:
+      DataError: the caps sum to less than 1.
+    """
+    if sum(caps[name] for name in wanted) < 1:
+        raise DataError(
+            f"language sampling: the caps on epochs allow {sum(caps.values()):.3f} of the tokens "
+            "that are to be drawn; raise max_epochs, lower budget_tokens or this group's share"
+        )
+    shares: dict[str, float] = {}
+    # In this order every name that a cap binds comes before all that it does not bind.
+    order = sorted(wanted, key=lambda name: caps[name] / wanted[name])
+    weight_left = sum(wanted.values())
+    for name in order:
+        left = 1 - sum(shares.values())
+        shares[name] = min(caps[name], left * wanted[name] / weight_left)
+        weight_left -= wanted[name]
+    return {name: shares[name] for name in wanted}
+
+
 def example_rates(
     weights: Mapping[str, Mapping[str, float]],
     *,

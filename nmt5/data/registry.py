@@ -395,7 +395,13 @@ _lengths: contextvars.ContextVar[Mapping[str, int] | None] = contextvars.Context
 
 
 def add_mixture(
-    name: str, tasks: Sequence[str], *, alpha: float = 0.3, parallel_share: float = 0.1
+    name: str,
+    tasks: Sequence[str],
+    *,
+    alpha: float = 0.3,
+    parallel_share: float = 0.1,
+    max_epochs: float | None = None,
+    budget_tokens: float | None = None,
 ) -> seqio.Mixture:
     """Registers a mixture of tasks that the builders above made.
 
@@ -404,6 +410,9 @@ def add_mixture(
       tasks: names of registered tasks.
       alpha: languages, and directions of pairs, are drawn in proportion to examples^alpha.
       parallel_share: part of all encoder tokens that parallel tasks supply.
+      max_epochs: most passes over a task's text in a run of `budget_tokens`; alpha 0 and this are
+        UniMax.
+      budget_tokens: encoder tokens of the whole run.
 
     Raises:
       ConfigError: a value out of range, or a name that is taken.
@@ -414,6 +423,8 @@ def add_mixture(
         tasks=tuple(map(task_definition, tasks)),
         alpha=alpha,
         parallel_share=parallel_share,
+        max_epochs=max_epochs,
+        budget_tokens=budget_tokens,
     )
     definition.groups()  # settings that contradict each other show here
     try:
@@ -485,6 +496,8 @@ def resolve(
     vocabulary: Vocabulary | os.PathLike | str | None = None,
     parallel_share: float | None = None,
     alpha: float | None = None,
+    max_epochs: float | None = None,
+    budget_tokens: float | None = None,
     inputs_length: int = INPUTS_LENGTH,
 ) -> Mixture:
     """Returns everything that the feed needs to know of a registered mixture or task.
@@ -495,6 +508,8 @@ def resolve(
       vocabulary: the vocabulary that made the store; None follows the setting.
       parallel_share: instead of the registered one.
       alpha: instead of the registered one.
+      max_epochs: instead of the registered one.
+      budget_tokens: instead of the registered one.
       inputs_length: row length by which the rates of a plain SeqIO mixture become shares.
 
     Raises:
@@ -503,7 +518,12 @@ def resolve(
       VocabularyError: no vocabulary, or not the store's.
     """
     definition = mixture_definition(name)
-    changes = {"parallel_share": parallel_share, "alpha": alpha}
+    changes = {
+        "parallel_share": parallel_share,
+        "alpha": alpha,
+        "max_epochs": max_epochs,
+        "budget_tokens": budget_tokens,
+    }
     changes = {field: value for field, value in changes.items() if value is not None}
     store = find_store(store)
     if store is None:

@@ -10,7 +10,12 @@ import numpy as np
 
 from nmt5.core.errors import DataError
 from nmt5.data.definitions import MixtureDefinition, TaskDefinition
-from nmt5.data.language_sampling import alpha_weights, example_rates, token_shares
+from nmt5.data.language_sampling import (
+    alpha_weights,
+    capped_shares,
+    example_rates,
+    token_shares,
+)
 from nmt5.data.mixture import GroupSpec, Mixture, TaskSpec
 from nmt5.data.objectives import find_objective
 from nmt5.data.sources.base import Corpus
@@ -24,6 +29,8 @@ DOCUMENTS_PER_GROUP = 128
 # A length that stands for "no limit given" when only a mean length is wanted.
 _NO_LIMIT = 1 << 20
 _COUNTED_AT_ONCE = 1000
+# Long enough for the part of a text that stays in the inputs to be what it is in any row.
+_LONG_ROW_TOKENS = 1024
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -142,19 +149,20 @@ def example_rates_of(
         task.name: corpus_size(task.corpus, store=store, vocabulary=vocabulary)
         for task in definition.tasks
     }
+    tokens = {
+        task.name: encoder_tokens_per_example(
+            task,
+            sizes[task.name],
+            vocabulary=vocabulary,
+            inputs_length=inputs_length,
+            targets_length=targets_length,
+        )
+        for task in definition.tasks
+    }
     return example_rates(
-        _weights(definition, sizes),
+        _weights(definition, sizes, tokens_per_example=tokens),
         shares=definition.shares(),
-        tokens_per_example={
-            task.name: encoder_tokens_per_example(
-                task,
-                sizes[task.name],
-                vocabulary=vocabulary,
-                inputs_length=inputs_length,
-                targets_length=targets_length,
-            )
-            for task in definition.tasks
-        },
+        tokens_per_example=tokens,
     )
 
 
@@ -194,16 +202,18 @@ def resolve_definition(
         task.name: corpus_size(task.corpus, store=store, vocabulary=vocabulary)
         for task in definition.tasks
     }
-    weights = _weights(definition, sizes)
-    if definition.rates is None:
-        shares = definition.shares()
-    else:
+    tokens = {}
+    if definition.rates is not None or definition.max_epochs is not None:
         tokens = {
             task.name: encoder_tokens_per_example(
                 task, sizes[task.name], vocabulary=vocabulary, inputs_length=inputs_length
             )
             for task in definition.tasks
         }
+    weights = _weights(definition, sizes, tokens_per_example=tokens)
+    if definition.rates is None:
+        shares = definition.shares()
+    else:
         shares = token_shares(weights, tokens_per_example=tokens)
     return Mixture(
         name=definition.name,
@@ -230,7 +240,10 @@ def resolve_definition(
 
 
 def _weights(
-    definition: MixtureDefinition, sizes: Mapping[str, CorpusSize]
+    definition: MixtureDefinition,
+    sizes: Mapping[str, CorpusSize],
+    *,
+    tokens_per_example: Mapping[str, float],
 ) -> dict[str, dict[str, float]]:
     groups = definition.groups()
     if definition.rates is not None:
@@ -238,7 +251,7 @@ def _weights(
             objective: {task.name: definition.rates[task.name] for task in tasks}
             for objective, tasks in groups.items()
         }
-    return {
+    weights = {
         objective: alpha_weights(
             {task.name: sizes[task.name].examples for task in tasks},
             languages={task.name: task.languages for task in tasks},
@@ -246,3 +259,58 @@ def _weights(
         )
         for objective, tasks in groups.items()
     }
+    if definition.max_epochs is None or definition.budget_tokens is None:
+        return weights
+    shares = definition.shares()
+    return {
+        objective: _capped(
+            tasks,
+            weights[objective],
+            sizes=sizes,
+            tokens_per_example=tokens_per_example,
+            most_passes=definition.max_epochs / (definition.budget_tokens * shares[objective]),
+        )
+        for objective, tasks in groups.items()
+    }
+
+
+def _capped(
+    tasks: list[TaskDefinition],
+    weights: Mapping[str, float],
+    *,
+    sizes: Mapping[str, CorpusSize],
+    tokens_per_example: Mapping[str, float],
+    most_passes: float,
+) -> dict[str, float]:
+    """Returns weights under which no task is read more often than allowed.
+
+    Args:
+      tasks: those of one group.
+      weights: `{task: weight of examples}` without caps.
+      sizes: `{task: its text}`.
+      tokens_per_example: `{task: mean encoder tokens}`.
+      most_passes: allowed passes per token that the group draws in the run.
+    """
+    wanted, caps = {}, {}
+    for task in tasks:
+        size, name = sizes[task.name], task.name
+        # A row of running text is as good as full, so its weight is one of tokens already.
+        each = tokens_per_example[name] if task.is_parallel else 1.0
+        wanted[name] = weights[name] * each
+        if task.is_parallel:
+            caps[name] = most_passes * size.examples * each
+        else:
+            caps[name] = most_passes * size.tokens[task.languages[0]] * _kept_part(task)
+    capped = capped_shares(wanted, caps=caps)
+    return {name: capped[name] * weights[name] / wanted[name] for name in wanted}
+
+
+def _kept_part(task: TaskDefinition) -> float:
+    """Returns encoder tokens per token of running text."""
+    noise = {
+        name: task.settings[name]
+        for name in ("noise_density", "mean_span_tokens")
+        if name in task.settings
+    }
+    fitting = fitting_lengths(_LONG_ROW_TOKENS, **noise)
+    return fitting.inputs / fitting.raw

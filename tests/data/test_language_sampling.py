@@ -2,10 +2,17 @@ import re
 
 from hypothesis import given
 from hypothesis import strategies as st
+import numpy as np
 import pytest
 
 from nmt5.core.errors import ConfigError, DataError
-from nmt5.data.language_sampling import alpha_weights, example_rates, token_shares
+from nmt5.data.language_sampling import (
+    alpha_weights,
+    capped_shares,
+    example_rates,
+    token_shares,
+)
+from nmt5.data.unimax import unimax_weights
 
 sizes = st.dictionaries(st.text(min_size=1, max_size=3), st.integers(1, 10**7), min_size=1)
 
@@ -67,3 +74,31 @@ def test_faults_are_named():
         alpha_weights({"a": 1}, languages={"a": "fr"}, alpha=-0.1)
     with pytest.raises(DataError, match=r"1 tasks have no training example: b"):
         alpha_weights({"a": 1, "b": 0}, languages={"a": "fr", "b": "en"}, alpha=0.3)
+
+
+def test_equal_shares_with_caps_are_unimax():
+    rng = np.random.default_rng(0)
+    tokens = {str(n): float(size) for n, size in enumerate(10 ** rng.uniform(2, 8, 40))}
+    budget = 3 * sum(tokens.values()) / 10
+    caps = {name: 4 * size / budget for name, size in tokens.items()}
+    expected = unimax_weights(tokens, budget_tokens=budget, max_epochs=4)
+    found = capped_shares(dict.fromkeys(tokens, 1.0), caps=caps)
+    assert found == pytest.approx(expected)
+    assert sum(share == caps[name] for name, share in found.items()) > 5
+
+
+def test_caps_bind_and_the_rest_keeps_its_proportions():
+    rng = np.random.default_rng(1)
+    wanted = {str(n): float(weight) for n, weight in enumerate(rng.uniform(0.1, 5, 30))}
+    caps = {name: float(cap) for name, cap in zip(wanted, rng.uniform(0.005, 0.2, 30))}
+    found = capped_shares(wanted, caps=caps)
+    assert sum(found.values()) == pytest.approx(1)
+    free = {name: found[name] / wanted[name] for name in found if found[name] < caps[name] - 1e-12}
+    assert len(free) > 3 and np.ptp(list(free.values())) < 1e-12
+    most = max(free.values())
+    assert all(found[name] / wanted[name] <= most + 1e-12 for name in found)
+
+
+def test_caps_that_leave_tokens_over():
+    with pytest.raises(DataError, match="allow 0.900 of the tokens"):
+        capped_shares({"a": 1.0, "b": 1.0}, caps={"a": 0.5, "b": 0.4})

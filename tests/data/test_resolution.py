@@ -3,9 +3,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from nmt5.core.errors import DataError, VocabularyError
+from nmt5.core.errors import ConfigError, DataError, VocabularyError
 from nmt5.data.definitions import LANGUAGE_CODE_TEMPLATE, MixtureDefinition, TaskDefinition
+from nmt5.data.layout import DataConfig
 from nmt5.data.mixture import TokenIds, read_mixture, write_mixture
+from nmt5.data.mixture_audit import plan_run
 from nmt5.data.resolution import (
     corpus_size,
     encoder_tokens_per_example,
@@ -143,3 +145,63 @@ def test_faults_are_named(tasks, store, vocabulary, tmp_path, write_corpus):
     write_corpus(tmp_path, "text.en", ("en",), empty, vocabulary=other)
     with pytest.raises(VocabularyError, match=r"text\.en: expected fingerprint 000000000000…"):
         resolve_definition(definition, store=store, vocabulary=vocabulary, inputs_length=64)
+
+
+def test_epoch_caps_hold_in_the_run_that_they_are_given_for(
+    list_source, toy_sentences, vocabulary, tmp_path, write_corpus
+):
+    tasks = []
+    for other, number in (("fr", 2000), ("sw", 40)):
+        english = toy_sentences(number, seed=2)
+        if other == "sw":
+            english = [f"{text} {text} {text}" for text in english]
+        pairs = zip(english, toy_sentences(number, seed=3), strict=True)
+        corpus = Corpus(name=f"pair.en-{other}", source=list_source(("en", other), pairs))
+        tasks.append(
+            TaskDefinition(name=other, corpus=corpus, objective="nmt", languages=("en", other))
+        )
+        records = [
+            tuple(np.array(vocabulary.encode(text), np.int32) for text in example.values())
+            for shard in corpus.source.shards("train")
+            for example in corpus.source.read("train", shard, Counter())
+        ]
+        write_corpus(
+            tmp_path,
+            corpus.name,
+            ["en", other],
+            {"train": records},
+            vocabulary=vocabulary.token_ids,
+        )
+    batch, steps = 4096, 20
+    make = {"name": "x", "tasks": tuple(tasks), "alpha": 0.0}
+    resolved = {
+        caps: resolve_definition(
+            MixtureDefinition(
+                **make, max_epochs=caps, budget_tokens=batch * steps if caps else None
+            ),
+            store=tmp_path,
+            vocabulary=vocabulary,
+            inputs_length=512,
+        )
+        for caps in (None, 3.0)
+    }
+    config = DataConfig(
+        mixture="x",
+        store=str(tmp_path),
+        row_lengths={"nmt": (256, 256)},
+        encoder_tokens_per_batch=batch,
+    )
+    (plan,) = plan_run(resolved[3.0], config, steps=steps)
+    epochs = {task.task.name: task.epochs for task in plan.tasks}
+    assert epochs["sw"] == pytest.approx(3.0, rel=0.05) and epochs["fr"] < 3
+    (free,) = plan_run(resolved[None], config, steps=steps)
+    assert free.tasks[1].epochs > 10
+    with pytest.raises(DataError, match="raise max_epochs"):
+        resolve_definition(
+            MixtureDefinition(**make, max_epochs=0.1, budget_tokens=batch * steps),
+            store=tmp_path,
+            vocabulary=vocabulary,
+            inputs_length=512,
+        )
+    with pytest.raises(ConfigError, match="give both"):
+        MixtureDefinition(**make, max_epochs=3.0)
