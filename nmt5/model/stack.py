@@ -2,8 +2,9 @@
 
 However they run, they are the same modules with the same parameters: `layers_0`, `layers_1` ... in
 the tree, in the optimizer and on disk. Scanned, the parameters are stacked while a step computes,
-and the program holds one layer instead of all: it compiles in a time that does not grow with
-depth. The price is one more copy of the layers' parameters, in the activation dtype.
+and the program holds one layer instead of all: with 24 + 24 layers of width 128, gradients were
+traced and compiled in 10 s instead of 21 on 2 CPU cores. The price is one more copy of the layers'
+parameters, in the activation dtype. Decoding step by step runs layer after layer in any case.
 """
 
 from collections.abc import Callable
