@@ -51,9 +51,7 @@ def write_beside(config, opened: OpenedCheckpoint, directory: epath.Path, writer
                 "format": 1,
                 "step": opened.step or 0,
                 "model": opened.config.to_dict(),
-                "vocabulary_fingerprint": "" if model is None else sha256(model),
-                "vocabulary_size": 0 if model is None else _num_pieces(model),
-                "mixture": "",
+                **_named_vocabulary(model, opened),
                 "run": {
                     "converted_from": config.source,
                     "family": family,
@@ -64,6 +62,17 @@ def write_beside(config, opened: OpenedCheckpoint, directory: epath.Path, writer
         if files:
             (directory / COMPANIONS_DIRECTORY).mkdir()
             write_companions(directory / COMPANIONS_DIRECTORY, files)
+
+
+def _named_vocabulary(model: bytes | None, opened: OpenedCheckpoint) -> dict[str, str | int]:
+    """Returns what a description says of vocabulary and mixture; a native source has said it."""
+    if model is not None:
+        named = {"vocabulary_fingerprint": sha256(model), "vocabulary_size": _num_pieces(model)}
+        return named | {"mixture": ""}
+    nothing = {"vocabulary_fingerprint": "", "vocabulary_size": 0, "mixture": ""}
+    if opened.format != NATIVE:
+        return nothing
+    return {name: opened.stated.extra.get(name, value) for name, value in nothing.items()}
 
 
 def vocabulary_model(path: os.PathLike | str) -> bytes:
