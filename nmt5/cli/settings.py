@@ -17,7 +17,7 @@ from typing import Any
 
 import gin
 
-from nmt5.core.errors import ConfigError, unknown_name
+from nmt5.core.errors import ConfigError, UserError, unknown_name
 
 # Where each setting of a gin file lives. A configurable is a dataclass or a function.
 CONFIGURABLES = {
@@ -148,8 +148,10 @@ def build(name: str, **values: Any) -> Any:
     """
     try:
         return _configurable(name)(**values)
+    except UserError as error:
+        raise ConfigError(_without_gin(error)) from error
     except TypeError as error:
-        text = str(error)
+        text = _without_gin(error)
         if missing := re.findall(r"'(\w+)'", text) if "missing" in text else []:
             asked = ", ".join(f"{name}.{field}" for field in missing)
             raise ConfigError(
@@ -160,4 +162,9 @@ def build(name: str, **values: Any) -> Any:
             raise ConfigError(
                 "settings: " + unknown_name(f"parameter of {name}", match.group(1), known)
             ) from error
-        raise ConfigError(f"settings: {name}: {' '.join(text.split())}") from error
+        raise ConfigError(f"settings: {name}: {text}") from error
+
+
+def _without_gin(error: Exception) -> str:
+    """Returns an error's message without what gin adds: addresses of functions."""
+    return " ".join(str(error).split("\n  In call to configurable")[0].split())

@@ -62,6 +62,7 @@ def test_unknown_command_lists_the_nearest():
         (["prepare", "--gin_scope=bse", "--gin.base/Workspace.store='x'"], "nearest: 'base'"),
         (["prepare"], "Workspace.vocabulary, Workspace.store, Workspace.mixtures must be set"),
         (["prepare", "--gin.PrepareConfig.segment_tokens="], "settings: the command line"),
+        (["train"], "settings: TrainConfig.run_dir, TrainConfig.train_steps must be set"),
     ],
 )
 def test_bad_words_end_in_one_message_and_exit_code_2(words, message):
@@ -77,6 +78,18 @@ def test_missing_and_malformed_gin_files(tmp_path):
     broken.write_text("Workspace.store = (1,\n")
     done = nmt5("prepare", f"--gin_file={broken}")
     assert done.returncode == 2 and "broken.gin" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_what_a_setting_refuses_is_said_without_gins_addresses():
+    done = nmt5(
+        "train",
+        "--gin.TrainConfig.run_dir=x",
+        "--gin.TrainConfig.train_steps=1",
+        "--gin.model_config.size=mt5_smal",
+    )
+    assert done.returncode == 2
+    assert "unknown model size 'mt5_smal'; nearest: 'mt5_small'" in done.stderr
+    assert "0x" not in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_a_reader_that_stops_early_is_no_error():
