@@ -64,7 +64,7 @@ def capped_shares(wanted: Mapping[str, float], *, caps: Mapping[str, float]) -> 
     """
     if sum(caps[name] for name in wanted) < 1:
         raise DataError(
-            f"language sampling: the caps on epochs allow {sum(caps.values()):.3f} of the tokens "
+            f"language sampling: the caps on epochs allow {sum(caps.values()):.3g} of the tokens "
             "that are to be drawn; raise max_epochs, lower budget_tokens or this group's share"
         )
     shares: dict[str, float] = {}

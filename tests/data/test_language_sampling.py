@@ -100,5 +100,5 @@ def test_caps_bind_and_the_rest_keeps_its_proportions():
 
 
 def test_caps_that_leave_tokens_over():
-    with pytest.raises(DataError, match="allow 0.900 of the tokens"):
+    with pytest.raises(DataError, match="allow 0.9 of the tokens"):
         capped_shares({"a": 1.0, "b": 1.0}, caps={"a": 0.5, "b": 0.4})
