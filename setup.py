@@ -27,7 +27,7 @@ setup(
         "seqio>=0.0.20",
         "gin-config>=0.5.0",
         "tensorflow-datasets>=4.9.10",
-        "importlib-resources>=6", # imported by tensorflow-datasets, which does not name it
+        "importlib-resources>=6",  # imported by tensorflow-datasets, which does not name it
         # Feed, checkpoints, preparation.
         "grain>=0.2.18",
         "array-record>=0.8.1",

@@ -233,7 +233,8 @@ def test_progress_ends_with_everything(config, corpora):
     seen = []
     prepare(config, corpora, progress=seen.append)
     last = seen[-1]
-    assert last.finished and last.units_done == last.units == 8  # two corpora, two splits, two shards
+    assert last.finished
+    assert last.units_done == last.units == 8  # two corpora, two splits, two shards
     assert last.examples == 2 * (300 + 200)
 
 
