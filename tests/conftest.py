@@ -6,6 +6,9 @@ NUM_CPU_DEVICES = 8
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Threads of XLA's CPU client. With as many as cores, two devices that reach different collectives
+# first can hold all threads and wait for each other for ever (seen with 2 devices on 2 cores).
+os.environ.setdefault("NPROC", "32")
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402

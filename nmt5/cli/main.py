@@ -8,6 +8,7 @@ import argparse
 from collections.abc import Sequence
 import errno
 import importlib
+import logging
 import os
 import sys
 
@@ -70,6 +71,7 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     # Orbax and TFDS warn of things that are as they should be.
     absl_logging.set_verbosity(absl_logging.ERROR)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
 
 
 def run(arguments: Sequence[str]) -> int:

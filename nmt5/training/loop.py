@@ -99,8 +99,6 @@ def train(
       CheckpointError: a checkpoint that is missing, damaged or of another model.
       StorageError: the run directory is in use or cannot be written.
     """
-    if config.train.cpu_devices:
-        _show_cpu_devices(config.train.cpu_devices)
     if jax.process_count() > 1:
         raise ConfigError(
             f"train: started in {jax.process_count()} processes; this version trains in one, over "
@@ -127,16 +125,6 @@ def _check(config: RunConfig, mixture: Mixture) -> None:
             f"'{mixture.name}' has {mixture.vocabulary.size} ids; set it to that or a little more "
             "(a multiple of 128 is fast)"
         )
-
-
-def _show_cpu_devices(number: int) -> None:
-    try:
-        jax.config.update("jax_num_cpu_devices", number)
-    except RuntimeError as error:  # JAX has looked at the devices already
-        raise ConfigError(
-            f"TrainConfig.cpu_devices is {number}, but this process uses JAX already; set "
-            "JAX_NUM_CPU_DEVICES before it starts"
-        ) from error
 
 
 def _keep_compiled_programs(directory: str) -> None:

@@ -27,8 +27,6 @@ class TrainConfig:
       eval_batches_per_task: held-out batches of a task at most; None for all of its text.
       max_skipped_steps: so many batches in a row without a finite gradient end the run.
       compilation_cache: directory where compiled programs are kept for the next start.
-      cpu_devices: devices that a machine without accelerators shows; with one per core, small
-        models use the cores better. None leaves it to JAX, which shows one.
 
     Raises:
       ConfigError: a value out of range.
@@ -43,7 +41,6 @@ class TrainConfig:
     eval_batches_per_task: int | None = 1
     max_skipped_steps: int = 20
     compilation_cache: str | None = None
-    cpu_devices: int | None = None
 
     def __post_init__(self):
         faults = [
@@ -55,7 +52,6 @@ class TrainConfig:
                 "eval_rows",
                 "eval_batches_per_task",
                 "max_skipped_steps",
-                "cpu_devices",
             )
             if getattr(self, name) is not None and not getattr(self, name) >= 1
         ]
