@@ -2,6 +2,7 @@
 
 from collections import Counter
 import dataclasses
+import importlib
 
 import pytest
 
@@ -59,7 +60,7 @@ def test_a_missing_file_is_named_with_its_origin(tmp_path, monkeypatch):
 
 
 def test_mc4_has_the_languages_of_tfds():
-    tfds = pytest.importorskip("tensorflow_datasets")
+    tfds = importlib.import_module("tensorflow_datasets")
     known = [code for code in tfds.text.c4.MC4_LANGUAGES if not code.endswith("-Latn")]
     assert list(mc4.LANGUAGES) == known and len(known) == 101
     assert set(known) <= set(ENGLISH_NAMES)

@@ -5,15 +5,13 @@ import pickle
 
 import numpy as np
 import pytest
+import seqio
+import tensorflow as tf
 
 from nmt5.core.errors import ConfigError, DataError, VocabularyError
-from nmt5.data import locations
+from nmt5.data import locations, registry
 from nmt5.data.sources.base import Corpus
 from nmt5.data.spans import fitting_lengths
-
-registry = pytest.importorskip("nmt5.data.registry")
-import seqio  # noqa: E402
-import tensorflow as tf  # noqa: E402
 
 LENGTHS = {"inputs": 64, "targets": 32}
 

@@ -1,3 +1,4 @@
+import importlib
 import math
 
 import numpy as np
@@ -68,7 +69,7 @@ class TestQuestions:
         assert values(QUESTION_TOKENS, ["%", "$"], [["%"], ["%"]])["em_tokens"] == 50
 
     def test_squad_equals_t5(self):
-        qa_utils = pytest.importorskip("t5.evaluation.qa_utils")
+        qa_utils = importlib.import_module("t5.evaluation.qa_utils")
         texts = ["The 3,5 km!", "ÉTÉ an", "北京 市。", "x x y", "", "a-b  c", "y x"]
         for text in texts:
             assert squad_tokens(text, "en") == qa_utils.normalize_squad(text).split()
@@ -147,7 +148,7 @@ class TestRougeL:
             assert values(ROUGE_L, [text[::-1]], [[text]], language=language)["rouge_l"] < 100
 
     def test_english_is_the_published_score(self):
-        rouge_scorer = pytest.importorskip("rouge_score.rouge_scorer")
+        rouge_scorer = importlib.import_module("rouge_score.rouge_scorer")
         pair = "The cat's mat, 3 km.", "a cat sat on 3 mats"
         expected = rouge_scorer.RougeScorer(["rougeL"]).score(pair[1], pair[0])["rougeL"].fmeasure
         found = values(ROUGE_L, [pair[0]], [[pair[1]]])
