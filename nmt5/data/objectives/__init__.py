@@ -94,6 +94,8 @@ OBJECTIVES: dict[str, Objective] = {
         ),
         Objective(name="tlm", function=tlm, num_languages=2),
         Objective(name="nmt", function=nmt, num_languages=2, language_code=True),
+        # A pair as it is, inputs and targets of any task: fine-tuning.
+        Objective(name="text_to_text", function=nmt, num_languages=2),
         Objective(name="denoised_nmt", function=denoised_nmt, num_languages=2, language_code=True),
         Objective(
             name="denoised_nmt_lm", function=denoised_nmt_lm, num_languages=2, language_code=True
