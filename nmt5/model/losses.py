@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from nmt5.core.target import target_platform
 from nmt5.model.products import einsum_float32
 
 # Chunks of logits stay in a CPU's cache; an accelerator wants larger products.
@@ -119,9 +120,10 @@ def choose_chunk(*, num_tokens: int, vocab: int, platform: str | None = None) ->
     Args:
       num_tokens: tokens N of the batch.
       vocab: entries to divide.
-      platform: "cpu", "gpu" or "tpu"; None for the default device's.
+      platform: "cpu", "gpu" or "tpu"; None for that of the program under
+        construction.
     """
-    chunk_bytes = _CHUNK_BYTES.get(platform or jax.default_backend(), _CHUNK_BYTES_ACCELERATOR)
+    chunk_bytes = _CHUNK_BYTES.get(platform or target_platform(), _CHUNK_BYTES_ACCELERATOR)
     wanted = min(vocab, max(_MIN_CHUNK, chunk_bytes // (4 * num_tokens)))
     divisors = (c for c in range(wanted, wanted // 2, -1) if vocab % c == 0)
     return next(divisors, wanted)

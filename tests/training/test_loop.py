@@ -119,7 +119,7 @@ def test_finished_says_so_without_compiling(run_unbroken, make_config, mixture, 
     def no_device(*args, **kwargs):
         raise AssertionError("touched the devices")
 
-    monkeypatch.setattr("nmt5.training.loop.make_mesh", no_device)
+    monkeypatch.setattr("nmt5.training.loop.step_program", no_device)
     outcome = train(make_config(run_unbroken), mixture=mixture, progress=quiet)
     assert (outcome.how, outcome.step) == ("was finished", 6)
 

@@ -1,0 +1,134 @@
+"""The train step of a run as one program: which shapes, on which devices, from the run's settings.
+
+`nmt5 train` compiles it for the devices that are there, `nmt5 plan` for devices that are not.
+"""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+
+from nmt5.core.pytrees import unflatten_paths
+from nmt5.core.target import tracing_for
+from nmt5.data.layout import RowLayout, plan_layout
+from nmt5.data.mixture import Mixture
+from nmt5.model.parameters import param_axes, param_shapes
+from nmt5.partitioning.mesh import TENSOR, make_mesh
+from nmt5.partitioning.shardings import batch_sharding, param_shardings, rows_multiple
+from nmt5.training.optimizer import optimizer_shardings
+from nmt5.training.run_config import RunConfig
+from nmt5.training.start import abstract_state
+from nmt5.training.state import TrainState
+from nmt5.training.step import FEATURES, StepConfig, train_step
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StepProgram:
+    """The step of one run on one mesh.
+
+    Attributes:
+      mesh: the devices.
+      layout: rows and lengths per objective.
+      config: what the step depends on.
+      state: shape, dtype and sharding of every leaf of the state.
+      rows_sharding: of batch arrays (rows, length).
+      rows_multiple: number of parts that the rows are split into.
+    """
+
+    mesh: jax.sharding.Mesh
+    layout: Mapping[str, RowLayout]
+    config: StepConfig
+    state: TrainState
+    rows_sharding: jax.sharding.NamedSharding
+    rows_multiple: int
+
+    @property
+    def state_shardings(self) -> TrainState:
+        """A sharding at every leaf of the state."""
+        return jax.tree.map(lambda leaf: leaf.sharding, self.state)
+
+    @property
+    def replicated(self) -> jax.sharding.NamedSharding:
+        """The sharding of what every device holds whole."""
+        return jax.sharding.NamedSharding(self.mesh, jax.sharding.PartitionSpec())
+
+    def batch(self) -> dict[str, dict[str, jax.ShapeDtypeStruct]]:
+        """Returns shape, dtype and sharding of every array of a batch."""
+
+        def rows(row, name):
+            length = row.inputs_length if name.startswith("encoder") else row.targets_length
+            return jax.ShapeDtypeStruct((row.rows, length), np.int32, sharding=self.rows_sharding)
+
+        return {
+            objective: {name: rows(row, name) for name in FEATURES}
+            for objective, row in self.layout.items()
+        }
+
+    def lower(self) -> jax.stages.Lowered:
+        """Traces the step for the devices of the mesh; `.compile()` makes it ready to run."""
+        step = jax.jit(
+            functools.partial(train_step, config=self.config),
+            out_shardings=(self.state_shardings, self.replicated),
+            donate_argnums=0,
+        )
+        with tracing_for(self.mesh.devices.flat[0].platform):
+            return step.lower(self.state, self.batch())
+
+
+def step_program(
+    config: RunConfig, mixture: Mixture, *, devices: Sequence[jax.Device] | None = None
+) -> StepProgram:
+    """Returns the step of a run; nothing is compiled or allocated.
+
+    Args:
+      config: the settings.
+      mixture: the resolved mixture; only its objectives and their shares matter here.
+      devices: all devices of the mesh; None for those of this machine or cluster.
+
+    Raises:
+      ConfigError: a mesh, a layout or parameters that do not fit the devices.
+    """
+    mesh = make_mesh(config.mesh, devices=devices)
+    multiple = rows_multiple(mesh)
+    shardings = state_shardings(mesh, config)
+    return StepProgram(
+        mesh=mesh,
+        layout=plan_layout(mixture, config.data, rows_multiple=multiple),
+        config=StepConfig(
+            model=config.model,
+            optimizer=config.optimizer,
+            loss=config.loss,
+            seed=config.train.seed,
+            vocab_shards=mesh.shape[TENSOR],
+        ),
+        state=jax.tree.map(
+            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+            abstract_state(config.model, optimizer=config.optimizer),
+            shardings,
+        ),
+        rows_sharding=batch_sharding(mesh),
+        rows_multiple=multiple,
+    )
+
+
+def state_shardings(mesh: jax.sharding.Mesh, config: RunConfig) -> TrainState:
+    """Returns a sharding for every leaf of the train state.
+
+    Raises:
+      ConfigError: dimensions that the mesh does not divide; all are listed.
+    """
+    shapes = param_shapes(config.model)
+    params = unflatten_paths(
+        param_shardings(mesh, shapes=shapes, logical_axes=param_axes(config.model))
+    )
+    replicated = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    return TrainState(
+        step=replicated,
+        skipped_steps=replicated,
+        params=params,
+        optimizer=optimizer_shardings(
+            unflatten_paths(shapes), params, config=config.optimizer, replicated=replicated
+        ),
+    )
