@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Mapping
 import concurrent.futures
 import contextlib
 import dataclasses
-import functools
 import importlib
 import os
 import platform
@@ -24,44 +23,28 @@ import jax
 import numpy as np
 
 from nmt5 import __version__
-from nmt5.checkpoints.manager import (
-    SUBDIRECTORY,
-    CheckpointWriter,
-    Description,
-)
-from nmt5.core.errors import ConfigError, DataError, UserError
-from nmt5.core.files import write_json
-from nmt5.core.pytrees import unflatten_paths
+from nmt5.core.errors import ConfigError, DataError
 from nmt5.data.feed import Feed
-from nmt5.data.heldout import heldout_batches
-from nmt5.data.layout import layout_table, plan_layout
+from nmt5.data.layout import layout_table
 from nmt5.data.mixture import Mixture, write_mixture
-from nmt5.model.parameters import num_params, param_axes, param_shapes
-from nmt5.partitioning.mesh import TENSOR, make_mesh
-from nmt5.partitioning.shardings import (
-    batch_sharding,
-    param_shardings,
-    rows_multiple,
-)
+from nmt5.model.parameters import num_params
 from nmt5.training.flops import peak_flops_per_second, train_flops
-from nmt5.training.held_out import held_out_losses
 from nmt5.training.interruption import StopRequest
-from nmt5.training.metrics import FILE as METRICS
-from nmt5.training.metrics import JsonLinesWriter, MetricWriter, TensorBoardWriter
-from nmt5.training.optimizer import optimizer_shardings
-from nmt5.training.prefetch import PlacedBatch, Prefetcher
+from nmt5.training.metrics import MetricWriter
+from nmt5.training.prefetch import PlacedBatch, Prefetcher, place_rows
 from nmt5.training.progress import Progress
 from nmt5.training.recorder import Recorder, Sampled
+from nmt5.training.reports import Reports
 from nmt5.training.run_config import RunConfig, TrainConfig
 from nmt5.training.run_directory import record_start, run_lock, write_settings
-from nmt5.training.start import Start, abstract_state, check_fits, choose_start, make_state
+from nmt5.training.saver import Saver
+from nmt5.training.start import Start, check_fits, choose_start, make_state
 from nmt5.training.state import TrainState
-from nmt5.training.step import FEATURES, StepConfig, eval_step, train_step
+from nmt5.training.step_program import step_program
 
 __all__ = ["Outcome", "RunConfig", "TrainConfig", "train"]
 
-SAMPLED, MIXTURE, TENSORBOARD = "sampled.json", "mixture.json", "tensorboard"
-VALIDATION = "validation"
+MIXTURE = "mixture.json"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -142,22 +125,11 @@ class _Run:
     def __init__(self, config: RunConfig, mixture: Mixture, start: Start, *, writers, progress):
         self._config, self._mixture, self._start = config, mixture, start
         self._directory = epath.Path(config.train.run_dir)
-        mesh = make_mesh(config.mesh)
-        self._num_devices = mesh.size
-        self._layout = plan_layout(mixture, config.data, rows_multiple=rows_multiple(mesh))
-        self._step_config = StepConfig(
-            model=config.model,
-            optimizer=config.optimizer,
-            loss=config.loss,
-            seed=config.train.seed,
-            vocab_shards=mesh.shape[TENSOR],
-        )
-        self._rows_multiple = rows_multiple(mesh)
-        self._rows_sharding = batch_sharding(mesh)
-        self._state_sharding = _state_shardings(mesh, config)
-        self._replicated = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+        self._program = step_program(config, mixture)
+        self._num_devices = self._program.mesh.size
+        self._layout = self._program.layout
         # All that may refuse comes before the first file is written.
-        self._feed = Feed(mixture, config.data, rows_multiple=self._rows_multiple)
+        self._feed = Feed(mixture, config.data, rows_multiple=self._program.rows_multiple)
         saved = start.saved
         self._sampled = Sampled(
             len(self._feed.tasks), progress=saved.progress if saved is not None else None
@@ -170,20 +142,23 @@ class _Run:
         self._progress.say(self._introduction())
         # The first batches are made in a thread while the step is compiled in this one.
         self._batches = Prefetcher(batches, place=self._place)
-        self._checkpoints = CheckpointWriter(
-            self._directory / SUBDIRECTORY, keep=config.checkpoint.keep
+        self._saver = Saver(
+            config, mixture, tasks=self._feed.tasks, sampled=self._sampled, step=start.step
         )
-        self._writers = [
-            JsonLinesWriter(self._directory / METRICS, resumed_at=start.step),
-            TensorBoardWriter(self._directory / TENSORBOARD, resumed_at=start.step),
-            *writers,
-        ]
         self._recorder = Recorder(
             flops_per_step=train_flops(config.model, self._layout),
-            peak_flops_per_second=peak_flops_per_second(list(mesh.devices.flat)),
+            peak_flops_per_second=peak_flops_per_second(list(self._program.mesh.devices.flat)),
         )
-        self._eval_step = jax.jit(functools.partial(eval_step, config=self._step_config))
-        self._position: Any = None
+        self._reports = Reports(
+            config,
+            mixture,
+            program=self._program,
+            recorder=self._recorder,
+            sampled=self._sampled,
+            progress=self._progress,
+            writers=writers,
+            step=start.step,
+        )
 
     def _record(self) -> None:
         config = self._config
@@ -218,56 +193,23 @@ class _Run:
             + layout_table(self._layout)
         )
 
-    def _place(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: self._place_group(group) for name, group in arrays.items()}
-
-    def _place_group(self, group: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        return {
-            name: jax.make_array_from_process_local_data(self._rows_sharding, group[name])
-            for name in FEATURES
-        }
-
-    def _compiled_step(self):
-        """Compiles for the shapes of the layout, which need no batch to be known."""
-        abstract = jax.tree.map(
-            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-            abstract_state(self._config.model, optimizer=self._config.optimizer),
-            self._state_sharding,
-        )
-
-        def rows(shape, length):
-            size = (shape.rows, length)
-            return jax.ShapeDtypeStruct(size, np.int32, sharding=self._rows_sharding)
-
-        batch = {
-            objective: {
-                name: rows(
-                    shape,
-                    shape.inputs_length if name.startswith("encoder") else shape.targets_length,
-                )
-                for name in FEATURES
-            }
-            for objective, shape in self._layout.items()
-        }
-        step = jax.jit(
-            functools.partial(train_step, config=self._step_config),
-            out_shardings=(self._state_sharding, self._replicated),
-            donate_argnums=0,
-        )
-        return step.lower(abstract, batch).compile()
+    def _place(self, arrays: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]:
+        sharding = self._program.rows_sharding
+        return {name: place_rows(group, sharding=sharding) for name, group in arrays.items()}
 
     def _prepare(self) -> tuple[TrainState, Any]:
         """Makes the state and compiles the step, both at once: each keeps one core busy."""
         config = self._config
         with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
-            step_function = pool.submit(self._compiled_step)
+            # Compiled for the shapes of the layout, which need no batch to be known.
+            step_function = pool.submit(lambda: self._program.lower().compile())
             # Orbax takes a second to import; the first save need not wait for it.
             pool.submit(importlib.import_module, "orbax.checkpoint")
             state = make_state(
                 self._start,
                 model=config.model,
                 optimizer=config.optimizer,
-                shardings=self._state_sharding,
+                shardings=self._program.state_shardings,
                 seed=config.train.seed,
             )
             return state, step_function.result()
@@ -277,14 +219,14 @@ class _Run:
         config = self._config
         with StopRequest(say=self._progress.say) as stop:
             state, step_function = self._prepare()
-            step, saved_at = self._start.step, self._start.step
+            step, position = self._start.step, None
             self._recorder.restart()
             while step < config.train.train_steps and stop.requested is None:
                 batch: PlacedBatch = next(self._batches)
                 state, metrics = step_function(state, batch.arrays)
                 step += 1
                 self._sampled.add(batch.sampled, truncated=batch.truncated)
-                self._position = batch.position
+                position = batch.position
                 self._recorder.add(metrics)
                 if step == self._start.step + 1:
                     self._progress.begin()
@@ -295,131 +237,21 @@ class _Run:
                         "gave a loss or gradient that is not finite; lower "
                         "OptimizerConfig.learning_rate, or look at the text with `nmt5 show`"
                     )
+                self._reports.after(step, state.params)
                 is_last = step == config.train.train_steps
-                self._report(step, state, is_last=is_last)
                 if step % config.checkpoint.period_steps == 0 or is_last:
-                    self._save(step, state)
-                    saved_at = step
-            if step > saved_at:
-                self._save(step, state)
-        self._checkpoints.wait()
+                    self._saver.save(step, state, position=position)
+            if step > self._saver.saved_at:
+                self._saver.save(step, state, position=position)
+        self._saver.wait()
         seconds = self._sampled.to_json()["seconds"]
         self._progress.close()
         how = "finished" if step == config.train.train_steps else "stopped"
         return Outcome(how=how, step=step, seconds=seconds)
 
-    def _report(self, step: int, state: TrainState, *, is_last: bool) -> None:
-        config, values = self._config.train, {}
-        if step % config.log_period_steps == 0 or is_last:
-            self._recorder.flush()
-            values = self._recorder.window()
-            self._progress.log(step, _short(values))
-        period = config.eval_period_steps
-        if period is not None and (step % period == 0 or is_last):
-            self._recorder.flush()
-            values |= held_out_losses(
-                state.params,
-                heldout_batches(
-                    self._mixture,
-                    self._config.data,
-                    split=VALIDATION,
-                    rows=-(-config.eval_rows // self._rows_multiple) * self._rows_multiple,
-                    max_batches_per_task=config.eval_batches_per_task,
-                ),
-                eval_step=self._eval_step,
-                place=self._place_group,
-            )
-            self._recorder.restart()
-            self._progress.say(f"step {step}: held out  " + _short_held_out(values))
-        if values:
-            values["seconds"] = self._sampled.to_json()["seconds"]
-            for writer in self._writers:
-                writer.write(step, values)
-
-    def _save(self, step: int, state: TrainState) -> None:
-        self._checkpoints.save(
-            step,
-            state.to_tree(),
-            feed=self._position,
-            progress=self._sampled.to_json(),
-            description=Description(
-                step=step,
-                model=self._config.model.to_dict(),
-                vocabulary_fingerprint=self._mixture.vocabulary.fingerprint,
-                vocabulary_size=self._mixture.vocabulary.size,
-                mixture=self._mixture.name,
-                run={"seed": self._config.train.seed, "data_seed": self._config.data.seed},
-            ),
-        )
-        write_json(self._directory / SAMPLED, self._sampled_table(step))
-
-    def _sampled_table(self, step: int) -> dict[str, Any]:
-        """Returns what was drawn of each task beside the part of encoder tokens it was to give."""
-        asked = [
-            (group.objective, group.share * task.rate / sum(t.rate for t in group.tasks))
-            for group in self._mixture.groups
-            for task in group.tasks
-        ]
-        tasks = [
-            {
-                "task": task.name,
-                "objective": objective,
-                "languages": list(task.languages),
-                "asked_weight": weight,
-                "examples": int(counts[0]),
-                "encoder_tokens": int(counts[1]),
-                "target_tokens": int(counts[2]),
-            }
-            for task, (objective, weight), counts in zip(
-                self._feed.tasks, asked, self._sampled.counts, strict=True
-            )
-        ]
-        return {"step": step, "truncated": self._sampled.truncated, "tasks": tasks}
-
     def close(self) -> None:
         """Ends threads and files, also after an error."""
         self._batches.close()
-        with contextlib.suppress(UserError):  # the loop's own error is the one to show
-            self._checkpoints.close()
-        for writer in self._writers:
-            with contextlib.suppress(UserError):
-                writer.close()
+        self._saver.close()
+        self._reports.close()
         self._progress.close()
-
-
-def _state_shardings(mesh, config: RunConfig) -> TrainState:
-    shapes = param_shapes(config.model)
-    params = unflatten_paths(
-        param_shardings(mesh, shapes=shapes, logical_axes=param_axes(config.model))
-    )
-    replicated = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    return TrainState(
-        step=replicated,
-        skipped_steps=replicated,
-        params=params,
-        optimizer=optimizer_shardings(
-            unflatten_paths(shapes), params, config=config.optimizer, replicated=replicated
-        ),
-    )
-
-
-def _short(values: Mapping[str, float]) -> str:
-    parts = [
-        f"{name.split('/')[1]} {value:.3f}"
-        for name, value in values.items()
-        if name.startswith("train/") and name.endswith("/loss")
-    ]
-    parts.append(f"{values['speed/real_tokens_per_second']:,.0f} tokens/s")
-    if "speed/model_flop_utilisation" in values:
-        parts.append(f"{values['speed/model_flop_utilisation']:.0%} of peak")
-    if values["train/skipped_steps"]:
-        parts.append(f"{values['train/skipped_steps']:.0f} steps skipped")
-    return "  ".join(parts)
-
-
-def _short_held_out(values: Mapping[str, float]) -> str:
-    return "  ".join(
-        f"{name.split('/')[1]} {value:.3f}"
-        for name, value in values.items()
-        if name.startswith("heldout/") and name.endswith("/loss")
-    )

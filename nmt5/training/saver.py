@@ -1,0 +1,104 @@
+"""What a run saves: checkpoints, and beside them what was drawn of each task."""
+
+from collections.abc import Sequence
+import contextlib
+from typing import Any
+
+from etils import epath
+
+from nmt5.checkpoints.manager import SUBDIRECTORY, CheckpointWriter, Description
+from nmt5.core.errors import UserError
+from nmt5.core.files import write_json
+from nmt5.data.mixture import Mixture, TaskSpec
+from nmt5.training.recorder import Sampled
+from nmt5.training.run_config import RunConfig
+from nmt5.training.state import TrainState
+
+SAMPLED = "sampled.json"
+
+
+class Saver:
+    """Saves a run's state in the background.
+
+    Args:
+      config: the run's settings.
+      mixture: what it trains on.
+      tasks: the feed's tasks, in its order.
+      sampled: what has been drawn of them so far.
+      step: step at which this process begins; nothing later is saved yet.
+
+    Attributes:
+      saved_at: last step whose saving has begun.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        mixture: Mixture,
+        *,
+        tasks: Sequence[TaskSpec],
+        sampled: Sampled,
+        step: int,
+    ):
+        self._config, self._mixture = config, mixture
+        self._tasks, self._sampled = tasks, sampled
+        self._directory = epath.Path(config.train.run_dir)
+        self._checkpoints = CheckpointWriter(
+            self._directory / SUBDIRECTORY, keep=config.checkpoint.keep
+        )
+        self.saved_at = step
+
+    def save(self, step: int, state: TrainState, *, position: Any) -> None:
+        """Starts saving; `position` is the feed's, after the batch of this step.
+
+        Raises:
+          StorageError: this save or the one before failed for want of space or permission.
+        """
+        self._checkpoints.save(
+            step,
+            state.to_tree(),
+            feed=position,
+            progress=self._sampled.to_json(),
+            description=Description(
+                step=step,
+                model=self._config.model.to_dict(),
+                vocabulary_fingerprint=self._mixture.vocabulary.fingerprint,
+                vocabulary_size=self._mixture.vocabulary.size,
+                mixture=self._mixture.name,
+                run={"seed": self._config.train.seed, "data_seed": self._config.data.seed},
+            ),
+        )
+        self.saved_at = step
+        write_json(self._directory / SAMPLED, self._sampled_table(step))
+
+    def wait(self) -> None:
+        """Waits until the last save is complete; raises `StorageError` if it failed."""
+        self._checkpoints.wait()
+
+    def close(self) -> None:
+        """Ends Orbax's threads, also after an error, which then is the one to show."""
+        with contextlib.suppress(UserError):
+            self._checkpoints.close()
+
+    def _sampled_table(self, step: int) -> dict[str, Any]:
+        """Returns what was drawn of each task beside the part of encoder tokens it was to give."""
+        asked = [
+            (group.objective, group.share * task.rate / sum(t.rate for t in group.tasks))
+            for group in self._mixture.groups
+            for task in group.tasks
+        ]
+        tasks = [
+            {
+                "task": task.name,
+                "objective": objective,
+                "languages": list(task.languages),
+                "asked_weight": weight,
+                "examples": int(counts[0]),
+                "encoder_tokens": int(counts[1]),
+                "target_tokens": int(counts[2]),
+            }
+            for task, (objective, weight), counts in zip(
+                self._tasks, asked, self._sampled.counts, strict=True
+            )
+        ]
+        return {"step": step, "truncated": self._sampled.truncated, "tasks": tasks}
