@@ -32,6 +32,10 @@ class StorageError(UserError):
     """A file or directory cannot be read or written."""
 
 
+class ProcessError(UserError):
+    """Other processes of the same run are missing, gone, or were started differently."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str], *, limit: int = 5) -> str:
     """Returns a message for a name that is not known, with the nearest names that are.
 
