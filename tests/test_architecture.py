@@ -20,6 +20,16 @@ MAY_IMPORT = {
     "training": {"core", "data", "model", "partitioning", "checkpoints"},
     "decoding": {"core", "model", "partitioning"},
     "evaluation": {"core", "data", "model", "partitioning", "checkpoints", "decoding"},
+    "finetuning": {
+        "core",
+        "data",
+        "model",
+        "partitioning",
+        "checkpoints",
+        "training",
+        "decoding",
+        "evaluation",
+    },
     "report": {"core", "data"},
     "cli": set(),  # filled below: everything
 }
@@ -28,7 +38,11 @@ MAY_IMPORT["cli"] = set(MAY_IMPORT)
 # Where a registry or a foreign format is read; everything else must run without TensorFlow.
 MAY_USE_SEQIO = {
     "nmt5/data/registry.py",
+    "nmt5/data/seqio_examples.py",
+    "nmt5/data/task_vocabulary.py",
+    "nmt5/data/token_share_mixture.py",
     "nmt5/evaluation/benchmarks/registration.py",
+    "nmt5/evaluation/benchmarks/seqio_tasks.py",
 }
 FORBIDDEN_NAMES = {"utils", "misc", "common", "tree"}
 

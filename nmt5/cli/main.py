@@ -25,6 +25,7 @@ COMMANDS = {
     "show": "print examples of a mixture as the model will see them",
     "sampling": "print how often each language is sampled",
     "train": "pre-train or continue from a checkpoint",
+    "finetune": "train on a task, choose the checkpoint on validation, test it once",
     "evaluate": "score checkpoints: retrieval across languages, translation",
     "infer": "translate lines of a file or of standard input",
     "convert": "convert a checkpoint between published formats",

@@ -34,6 +34,8 @@ CONFIGURABLES = {
     "Evaluation": "nmt5.cli.evaluate_command",
     "EvalConfig": "nmt5.evaluation.runner",
     "DecodingConfig": "nmt5.decoding.decoding_config",
+    "TaskConfig": "nmt5.evaluation.task_config",
+    "FinetuneConfig": "nmt5.finetuning.config",
     "ConvertConfig": "nmt5.checkpoints.conversion",
     "AddTokensConfig": "nmt5.checkpoints.vocabulary_bridge",
     "Report": "nmt5.cli.report_command",
@@ -138,6 +140,11 @@ def scope(args: argparse.Namespace) -> Iterator[None]:
 def named_scope(name: str) -> contextlib.AbstractContextManager:
     """Settings built inside prefer `name/Config.field`; a scope without any is no error."""
     return gin.config_scope(name)
+
+
+def bound(name: str) -> dict[str, Any]:
+    """Returns what gin read for a setting in the scopes that are open, references resolved."""
+    return dict(gin.get_bindings(_configurable(name)))
 
 
 def build(name: str, **values: Any) -> Any:

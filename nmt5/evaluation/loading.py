@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from nmt5.checkpoints.checksums import FILE as CHECKSUMS
-from nmt5.checkpoints.manager import Description, find_checkpoint, load_params
+from nmt5.checkpoints.manager import Description, find_checkpoint, is_native, load_params
 from nmt5.core.errors import VocabularyError
 from nmt5.core.files import sha256
 from nmt5.data.vocabulary import Vocabulary, require_same
@@ -40,7 +40,8 @@ def load_model(checkpoint: os.PathLike | str, *, vocabulary: Vocabulary) -> Load
     Where the checkpoint was converted from one that does not name it, sizes must do.
 
     Args:
-      checkpoint: a run directory, its `checkpoints` directory, or one `checkpoint_<step>`.
+      checkpoint: a run directory, its `checkpoints` directory, or one `checkpoint_<step>`; or a
+        public checkpoint of any format (T5X, Hugging Face, Mesh TensorFlow).
       vocabulary: the vocabulary that texts will be encoded with.
 
     Raises:
@@ -48,7 +49,7 @@ def load_model(checkpoint: os.PathLike | str, *, vocabulary: Vocabulary) -> Load
       VocabularyError: the checkpoint was trained with another vocabulary, or its embedding has
         fewer rows than the vocabulary has ids.
     """
-    params, description = load_params(checkpoint)
+    params, description = load_params(checkpoint) if is_native(checkpoint) else _public(checkpoint)
     # A checkpoint converted without its vocabulary does not name it; only the size is checked.
     if found := description.vocabulary_fingerprint:
         require_same(found, vocabulary.fingerprint, where=f"checkpoint {checkpoint}")
@@ -60,6 +61,19 @@ def load_model(checkpoint: os.PathLike | str, *, vocabulary: Vocabulary) -> Load
             f"{size} ids; use the vocabulary that it was trained with"
         )
     return LoadedModel(jax.tree.map(jnp.asarray, params), config, description, vocabulary)
+
+
+def _public(checkpoint: os.PathLike | str) -> tuple[Mapping[str, Any], Description]:
+    from nmt5.checkpoints.public_import import import_public
+
+    params, config, step = import_public(checkpoint)
+    return params, Description(
+        step=step or 0,
+        model=config.to_dict(),
+        vocabulary_fingerprint="",
+        vocabulary_size=0,
+        mixture="",
+    )
 
 
 def checkpoint_identity(checkpoint: os.PathLike | str) -> tuple[epath.Path, str]:

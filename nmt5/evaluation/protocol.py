@@ -14,7 +14,7 @@ Training and prediction are callables, so the steps can be tested without a mode
 can stand behind them.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import dataclasses
 import itertools
 import statistics
@@ -48,6 +48,31 @@ class ProtocolTask:
     setting: str = "zeroshot"
     language: str | None = None
     selection: str = "all_languages"
+
+    @classmethod
+    def parse(cls, text: str) -> "ProtocolTask":
+        """Returns the task of a name; what is left out has its default.
+
+        >>> ProtocolTask.parse("uner.in_language.pt_bosque").language
+        'pt_bosque'
+        >>> ProtocolTask.parse("tydiqa_goldp.by-held_out_english").selection
+        'held_out_english'
+
+        Raises:
+          ConfigError: an unknown benchmark, setting or selection, or too many words.
+        """
+        name, *words = text.split(".")
+        chosen = {"benchmark": name}
+        if words and words[-1].startswith("by-"):
+            chosen["selection"] = words.pop().removeprefix("by-")
+        chosen |= dict(zip(("setting", "language"), words, strict=False))
+        if len(words) > 2:
+            raise ConfigError(
+                f"protocol: task '{text}', expected BENCHMARK[.SETTING[.LANGUAGE]][.by-SELECTION]"
+            )
+        task = cls(**chosen)
+        task.plan(seed=0)
+        return task
 
     @property
     def name(self) -> str:
@@ -105,7 +130,10 @@ class ProtocolRow:
       language: code, or "avg": the median over seeds of each seed's mean over languages.
       score: name of the score.
       median: over the seeds.
+      lowest: the lowest of the seeds.
+      highest: the highest of them.
       seeds: how many.
+      main: whether the score stands for the task.
       note: how the checkpoint was chosen, when that matters to the reader.
     """
 
@@ -114,7 +142,10 @@ class ProtocolRow:
     language: str
     score: str
     median: float
+    lowest: float
+    highest: float
     seeds: int
+    main: bool = True
     note: str = ""
 
 
@@ -151,7 +182,9 @@ def run_protocol(
     max_examples: int | None = None,
     worker: int = 0,
     num_workers: int = 1,
+    about: Mapping[str, Any] | None = None,
     report: Callable[[str], None] = lambda line: None,
+    finished: Callable[[Run, epath.Path, str], None] = lambda run, directory, chosen: None,
 ) -> None:
     """Does what is left of some runs.
 
@@ -165,7 +198,10 @@ def run_protocol(
       worker: which of `num_workers` this process is; it does every num_workers-th run, so several
         devices share the work without talking to each other.
       num_workers: how many processes there are.
+      about: JSON-able settings that the scores depend on; a directory of others is refused.
       report: receives a line per step.
+      finished: called with run, directory and chosen candidate when all of a run's scores are
+        written, also again after a restart; may remove what is no longer needed.
 
     Raises:
       ConfigError: worker out of range, or a directory with another protocol's run.
@@ -176,51 +212,62 @@ def run_protocol(
     if not 0 <= worker < num_workers:
         raise ConfigError(f"protocol: worker {worker} of {num_workers}, expected 0 to one less")
     for run in runs[worker::num_workers]:
-        _one_run(run, root, finetune, predict, examples, max_examples, report)
+        directory = run.directory(root)
+        chosen = complete_run(
+            run,
+            directory,
+            finetune=finetune,
+            predict=predict,
+            examples=examples,
+            max_examples=max_examples,
+            about=about,
+            report=report,
+        )
+        finished(run, directory, chosen)
 
 
-def results(
-    runs: Sequence[Run], root: epath.PathLike, *, score: Mapping[str, str] | None = None
-) -> list[ProtocolRow]:
-    """Returns medians over seeds, per language and for the mean over languages.
+def results(runs: Sequence[Run], root: epath.PathLike) -> list[ProtocolRow]:
+    """Returns medians over seeds of every score, per language and for the mean over languages.
 
     Args:
       runs: from `all_runs`, all finished.
       root: directory of the protocol.
-      score: by benchmark, the name of a score other than its main one.
+
+    Returns:
+      The rows of a model and task together, its main score first.
 
     Raises:
       StorageError: a run is not finished.
-      DataError: a score that the benchmark does not have.
     """
     rows = []
     by_task: dict[tuple[str, ProtocolTask], list[Run]] = {}
     for run in runs:
         by_task.setdefault((run.model, run.task), []).append(run)
     for (model, task), some in by_task.items():
-        benchmark = find_benchmark(task.benchmark)
-        name = (score or {}).get(task.benchmark, benchmark.main_score)
-        values = [_test_scores(run, root, name) for run in some]
-        means = [statistics.fmean(found.values()) for found in values]
-        medians = {
-            language: statistics.median(found[language] for found in values)
-            for language in values[0]
-        }
+        found = [test_scores(run, run.directory(root)) for run in some]
         note = f"selection={task.selection}"
         if some[0].task.plan(seed=some[0].seed).selected_on_test:
             note += ", selected on test"
-        for language, median in {**medians, "avg": statistics.median(means)}.items():
-            rows.append(
+        names = list(next(iter(found[0].values())))
+        for position, name in enumerate(names):
+            values = [{language: scores[name] for language, scores in one.items()} for one in found]
+            columns = {language: [one[language] for one in values] for language in values[0]}
+            columns["avg"] = [statistics.fmean(one.values()) for one in values]
+            rows += [
                 ProtocolRow(
                     model=model,
                     task=task.name,
                     language=language,
                     score=name,
-                    median=median,
+                    median=statistics.median(column),
+                    lowest=min(column),
+                    highest=max(column),
                     seeds=len(some),
+                    main=position == 0,
                     note=note,
                 )
-            )
+                for language, column in columns.items()
+            ]
     return rows
 
 
@@ -229,18 +276,44 @@ def write_results(rows: Sequence[ProtocolRow], path: epath.PathLike) -> None:
     names = [field.name for field in dataclasses.fields(ProtocolRow)]
     lines = ["\t".join(names)]
     for row in rows:
-        cells = dataclasses.asdict(row) | {"median": f"{row.median:.2f}"}
+        cells = dataclasses.asdict(row)
+        cells |= {name: f"{cells[name]:.2f}" for name in ("median", "lowest", "highest")}
+        cells["main"] = "yes" if row.main else ""
         lines.append("\t".join(str(cells[name]) for name in names))
     write_text(path, "\n".join(lines) + "\n")
 
 
-def _one_run(run, root, finetune, predict, examples, max_examples, report) -> None:
-    directory = run.directory(root)
+def complete_run(
+    run: Run,
+    directory: epath.PathLike,
+    *,
+    finetune: Trainer,
+    predict: Predictor,
+    examples: Callable[[Part], Iterable[TextExample]],
+    max_examples: int | None = None,
+    num_draws: int = 1000,
+    pieces: Callable[[str], Sequence[str]] | None = None,
+    about: Mapping[str, Any] | None = None,
+    report: Callable[[str], None] = lambda line: None,
+) -> str:
+    """Does what is left of one run in its directory.
+
+    Arguments and errors as `run_protocol`; further ones are:
+
+    Args:
+      num_draws: bootstrap draws of the test scores' intervals.
+      pieces: text -> pieces of the vocabulary, for "spbleu".
+      about: JSON-able settings that the scores depend on; a directory of others is refused.
+
+    Returns:
+      The chosen candidate.
+    """
+    directory = epath.Path(directory)
     chosen_plan = run.task.plan(seed=run.seed)
-    _claim(directory, _identity(run, max_examples))
+    _claim(directory, _identity(run, max_examples, about or {}))
     tests = {part: directory / "test" / f"{part.language}.json" for part in chosen_plan.test}
     if all(path.exists() for path in tests.values()):
-        return
+        return read_chosen(directory)["candidate"]
 
     def texts(part: Part) -> list[TextExample]:
         found = list(itertools.islice(examples(part), max_examples))
@@ -252,15 +325,25 @@ def _one_run(run, root, finetune, predict, examples, max_examples, report) -> No
         return found
 
     candidates = _finetuned(run, chosen_plan, directory, finetune, report)
-    chosen = _chosen(run, chosen_plan, directory, candidates, predict, texts, report)
+    chosen = _chosen(run, chosen_plan, directory, candidates, predict, texts, report, pieces)
     for part, path in tests.items():
         if not path.exists():
             report(f"{run.model} {run.task.name} seed {run.seed}: test {part.language}")
-            _test(run, part, chosen, path, predict, texts, directory)
+            _test(run, part, chosen, path, predict, texts, directory, num_draws, pieces)
+    return chosen
 
 
-def _identity(run: Run, max_examples: int | None) -> dict[str, Any]:
-    return {**dataclasses.asdict(run), "max_examples": max_examples}
+def read_chosen(directory: epath.PathLike) -> dict[str, Any]:
+    """Returns `{"candidate": name, "scores": {candidate: selection score}}` of a run.
+
+    Raises:
+      StorageError: the run has not come so far.
+    """
+    return read_json(epath.Path(directory) / "chosen.json", what="chosen candidate", remedy=_REMEDY)
+
+
+def _identity(run: Run, max_examples: int | None, about: Mapping[str, Any]) -> dict[str, Any]:
+    return {**dataclasses.asdict(run), "max_examples": max_examples, "settings": dict(about)}
 
 
 def _claim(directory: epath.Path, identity: dict[str, Any]) -> None:
@@ -270,9 +353,24 @@ def _claim(directory: epath.Path, identity: dict[str, Any]) -> None:
         return
     found = read_json(path, what="protocol run", remedy=_REMEDY)
     if found != identity:
+        differing = [
+            f"{name} {old} (now: {new})" for name, old, new in _differences(found, identity)
+        ]
         raise ConfigError(
-            f"protocol: {directory} holds {found}, not {identity}; choose another directory"
+            f"protocol: {directory} holds another run: {', '.join(differing)}; choose another "
+            "directory, or remove this one"
         )
+
+
+def _differences(
+    found: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    for name in sorted({*found, *wanted}):
+        old, new = found.get(name), wanted.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from _differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            yield f"{prefix}{name}", old, new
 
 
 def _finetuned(run, chosen_plan, directory, finetune, report) -> list[str]:
@@ -286,7 +384,7 @@ def _finetuned(run, chosen_plan, directory, finetune, report) -> list[str]:
     return read_json(path, what="candidates", remedy=_REMEDY)
 
 
-def _chosen(run, chosen_plan, directory, candidates, predict, texts, report) -> str:
+def _chosen(run, chosen_plan, directory, candidates, predict, texts, report, pieces) -> str:
     path = directory / "chosen.json"
     if not path.exists():
         scores = {}
@@ -298,28 +396,29 @@ def _chosen(run, chosen_plan, directory, candidates, predict, texts, report) -> 
                 for part in chosen_plan.selection:
                     some = texts(part)
                     predictions = predict(run, candidate, some, directory)
-                    found = _scores(part, predictions, some, num_draws=0)
-                    main = find_benchmark(part.benchmark).main_score
-                    values[f"{part.benchmark}.{part.language}"] = found[main]["value"]
+                    found = _scores(part, predictions, some, num_draws=0, pieces=pieces)
+                    main = next(iter(found.values()))
+                    values[f"{part.benchmark}.{part.language}"] = main["value"]
                 write_json(candidate_path, values)
             values = read_json(candidate_path, what="selection scores", remedy=_REMEDY)
             scores[candidate] = statistics.fmean(values.values())
         # The first of equals: less training, and the same choice on every pass.
         best = max(candidates, key=lambda candidate: scores[candidate])
         write_json(path, {"candidate": best, "scores": scores})
-    return read_json(path, what="chosen candidate", remedy=_REMEDY)["candidate"]
+    return read_chosen(directory)["candidate"]
 
 
-def _test(run, part, chosen, path, predict, texts, directory) -> None:
+def _test(run, part, chosen, path, predict, texts, directory, num_draws, pieces) -> None:
     some = texts(part)
     predictions = predict(run, chosen, some, directory)
-    found = _scores(part, predictions, some, num_draws=1000)
+    found = _scores(part, predictions, some, num_draws=num_draws, pieces=pieces)
     lines = [prediction_line(one, text) for one, text in zip(some, predictions, strict=True)]
     write_text(path.with_suffix(".jsonl"), "".join(lines))
-    write_json(path, {"candidate": chosen, "scores": found})
+    # The file's keys are sorted, so the order of the scores is told beside them.
+    write_json(path, {"candidate": chosen, "order": list(found), "scores": found})
 
 
-def _scores(part, predictions, examples, *, num_draws) -> dict[str, dict[str, Any]]:
+def _scores(part, predictions, examples, *, num_draws, pieces) -> dict[str, dict[str, Any]]:
     found = score_predictions(
         find_benchmark(part.benchmark),
         predictions,
@@ -327,16 +426,20 @@ def _scores(part, predictions, examples, *, num_draws) -> dict[str, dict[str, An
         language=part.language,
         split=part.split,
         num_draws=num_draws,
+        pieces=pieces,
     )
     return {name: one.to_json() for name, one in found.items()}
 
 
-def _test_scores(run: Run, root: epath.PathLike, score: str) -> dict[str, float]:
+def test_scores(run: Run, directory: epath.PathLike) -> dict[str, dict[str, float]]:
+    """Returns the scores of a finished run by language and name, the main score first.
+
+    Raises:
+      StorageError: the run is not finished.
+    """
     found = {}
     for part in run.task.plan(seed=run.seed).test:
-        path = run.directory(root) / "test" / f"{part.language}.json"
-        scores = read_json(path, what="test scores", remedy="let the protocol finish")["scores"]
-        if score not in scores:
-            raise DataError(f"{path}: no score '{score}', found {sorted(scores)}")
-        found[part.language] = scores[score]["value"]
+        path = epath.Path(directory) / "test" / f"{part.language}.json"
+        read = read_json(path, what="test scores", remedy="let the protocol finish")
+        found[part.language] = {name: read["scores"][name]["value"] for name in read["order"]}
     return found

@@ -1,10 +1,14 @@
 """Scores of texts against references: BLEU, chrF, chrF++ by sacrebleu, and exact matches.
 
+"spbleu" is BLEU over the pieces of a vocabulary at hand, so it needs no rules for any script. It is
+spBLEU's idea with another vocabulary than FLORES's, so its numbers compare only among themselves;
+the signature names the vocabulary.
+
 A score comes with sacrebleu's signature, an interval over sentences, and, for two systems on the
 same sentences, the paired difference. All numbers are plain floats in 0 .. 100.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 import re
 from typing import Any
@@ -14,7 +18,7 @@ import numpy as np
 from nmt5.core.errors import ConfigError, DataError, unknown_name
 from nmt5.evaluation.bootstrap import Difference, Interval, difference, draw_weights, interval
 
-METRICS = ("bleu", "chrf", "chrf++", "exact_match")
+METRICS = ("bleu", "chrf", "chrf++", "exact_match", "spbleu")
 
 # sacrebleu's 13a and intl split at spaces and punctuation, so a sentence in these scripts would be
 # one token: the same Chinese pair scores 0.0 with intl and 60.7 with zh. sacrebleu's ja-mecab needs
@@ -73,27 +77,35 @@ def score_texts(
     tokenizer: str | None = None,
     num_draws: int = 1000,
     seed: int = 0,
+    pieces: Callable[[str], Sequence[str]] | None = None,
 ) -> TextScore:
     """Scores predictions against one reference each.
 
     Args:
       predictions: texts of a system.
       references: the right texts, in the same order.
-      metric: "bleu", "chrf" (chrF2), "chrf++" or "exact_match" (after removing outer spaces).
+      metric: "bleu", "chrf" (chrF2), "chrf++", "exact_match" (after removing outer spaces) or
+        "spbleu".
       language: the language of the texts; chooses BLEU's tokenizer.
       tokenizer: sacrebleu's name of another tokenizer, for example "intl", which t5 uses.
       num_draws: draws of sentences for the interval.
       seed: of the draws.
+      pieces: text -> pieces of a vocabulary, for "spbleu".
 
     Returns:
       The score.
 
     Raises:
-      ConfigError: unknown metric or tokenizer.
+      ConfigError: unknown metric or tokenizer, or "spbleu" without a vocabulary.
       DataError: no sentences, or unequal numbers of them.
     """
     stats, aggregate, signature = _statistics(
-        predictions, references, metric=metric, language=language, tokenizer=tokenizer
+        predictions,
+        references,
+        metric=metric,
+        language=language,
+        tokenizer=tokenizer,
+        pieces=pieces,
     )
     weights = draw_weights(len(stats), num_draws=num_draws, seed=seed)
     value = aggregate(stats.sum(axis=0))
@@ -112,12 +124,13 @@ def compare_texts(
     tokenizer: str | None = None,
     num_draws: int = 1000,
     seed: int = 0,
+    pieces: Callable[[str], Sequence[str]] | None = None,
 ) -> Difference:
     """Returns the paired difference `second - first` of two systems on the same sentences.
 
     Arguments and errors as `score_texts`.
     """
-    settings = {"metric": metric, "language": language, "tokenizer": tokenizer}
+    settings = {"metric": metric, "language": language, "tokenizer": tokenizer, "pieces": pieces}
     stats_1, aggregate, _ = _statistics(first, references, **settings)
     stats_2, _, _ = _statistics(second, references, **settings)
     weights = draw_weights(len(stats_1), num_draws=num_draws, seed=seed)
@@ -136,7 +149,7 @@ def accuracy(predictions: Sequence[Any], *, references: Sequence[Any]) -> float:
     return 100.0 * sum(hits) / len(hits)
 
 
-def _statistics(predictions, references, *, metric, language, tokenizer):
+def _statistics(predictions, references, *, metric, language, tokenizer, pieces=None):
     """Returns per-sentence counts (sentences, counts), counts -> score, and the signature."""
     if metric not in METRICS:
         raise ConfigError(f"evaluation: {unknown_name('metric', metric, METRICS)}")
@@ -148,7 +161,19 @@ def _statistics(predictions, references, *, metric, language, tokenizer):
 
     from sacrebleu.metrics import BLEU, CHRF
 
-    if metric == "bleu":
+    about = ""
+    if metric == "spbleu":
+        if pieces is None:
+            raise ConfigError(
+                "evaluation: metric 'spbleu' is over the pieces of a vocabulary, and none is at "
+                "hand here; set Workspace.vocabulary, or choose chrf++"
+            )
+        predictions, references = (
+            [" ".join(pieces(text)) for text in texts] for texts in (predictions, references)
+        )
+        scorer = BLEU(tokenize="none", force=True)
+        about = f"|pieces:{getattr(pieces, 'name', 'given')}"
+    elif metric == "bleu":
         chosen = tokenizer or bleu_tokenizer(language)
         if chosen not in BLEU.TOKENIZERS:
             known = BLEU.TOKENIZERS
@@ -163,7 +188,7 @@ def _statistics(predictions, references, *, metric, language, tokenizer):
     return (
         np.array(stats, np.float64),
         lambda sums: float(scorer._compute_score_from_stats(sums.tolist()).score),
-        f"{metric}|{scorer.get_signature()}",
+        f"{metric}|{scorer.get_signature()}{about}",
     )
 
 

@@ -70,9 +70,11 @@ def table(root, runs=RUNS):
 
 def test_medians_of_the_chosen_candidates(tmp_path):
     World().go(tmp_path)
-    rows = {(row.model, row.task, row.language): row for row in results(RUNS, tmp_path)}
+    found = [row for row in results(RUNS, tmp_path) if row.main]
+    rows = {(row.model, row.task, row.language): row for row in found}
     english = rows["nmT5", MTOP.name, "en"]
     assert (english.median, english.seeds, english.score) == (80, 3, "exact_match")
+    assert (english.lowest, english.highest) == (70, 90)
     assert rows["mT5", MTOP.name, "avg"].median == 70
     assert english.note == "selection=all_languages"
     assert rows["nmT5", XQUAD.name, "en"].note.endswith("selected on test")
@@ -147,9 +149,29 @@ def test_faults(tmp_path):
     world.examples = lambda part: iter(())
     with pytest.raises(DataError, match="the split is empty"):
         world.go(tmp_path / "3", runs=RUNS[:1])
-    World().go(tmp_path / "4", runs=RUNS[:1])
-    with pytest.raises(DataError, match="no score 'em'"):
-        results(RUNS[:1], tmp_path / "4", score={"mtop": "em"})
+    World().go(tmp_path / "4", runs=RUNS[:1], about={"checkpoint": "a", "steps": 5})
+    with pytest.raises(ConfigError, match=r"settings.steps 5 \(now: 6\); choose another"):
+        World().go(tmp_path / "4", runs=RUNS[:1], about={"checkpoint": "a", "steps": 6})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("mtopp", "unknown benchmark 'mtopp'; nearest: 'mtop'"),
+        ("mtop.zero", "unknown setting 'zero'"),
+        ("mtop.zeroshot.by-englsh", "unknown selection 'englsh'; nearest: 'english'"),
+        ("mtop.in_language", "needs a language"),
+        ("mtop.in_language.de.x", "expected BENCHMARK"),
+    ],
+)
+def test_names_of_tasks_that_are_wrong(text, message):
+    with pytest.raises(ConfigError, match=message):
+        ProtocolTask.parse(text)
+
+
+def test_names_of_tasks():
+    for text in ("mtop.zeroshot.by-english", "mtop.in_language.de.by-all_languages"):
+        assert ProtocolTask.parse(text).name == text
 
 
 def test_selection_is_part_of_a_tasks_name():

@@ -1,7 +1,7 @@
 """What a benchmark is: files, text form, scores, languages, and which parts train it."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 from typing import Any
 
@@ -96,6 +96,8 @@ class Benchmark:
       fields: language -> what else file names and reader settings contain.
       tfds: the same from TFDS, if it has it.
       note: what a reader of the scores must know.
+      own_scores: (examples, predictions) -> scores that have no counts per example, hence no
+        interval: the metric functions of somebody's SeqIO task.
     """
 
     name: str
@@ -114,11 +116,14 @@ class Benchmark:
     fields: Callable[[str], Mapping[str, str]] = lambda language: {}
     tfds: TfdsForm | None = None
     note: str = ""
+    own_scores: Callable[[Sequence[Any], Sequence[str]], Mapping[str, float]] | None = None
 
     @property
     def main_score(self) -> str:
-        """Name of the score that stands for the benchmark."""
-        return self.metrics[0].main if self.metrics else self.text_metrics[0]
+        """Name of the score that stands for the benchmark; "" if only scoring tells (SeqIO)."""
+        if self.metrics:
+            return self.metrics[0].main
+        return self.text_metrics[0] if self.text_metrics else ""
 
     @property
     def test_split(self) -> str:

@@ -1,13 +1,14 @@
 """A benchmark's predictions to its scores, with intervals, signatures and the share of faults."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 import json
+import math
 from typing import Any
 
 from etils import epath
 
-from nmt5.core.errors import DataError
+from nmt5.core.errors import ConfigError, DataError
 from nmt5.evaluation.benchmarks.benchmark import Benchmark
 from nmt5.evaluation.benchmarks.located_lines import read_json_lines, read_lines, text_of
 from nmt5.evaluation.bootstrap import Difference, Interval
@@ -34,9 +35,11 @@ class Score:
     signature: str
 
     def to_json(self) -> dict[str, Any]:
-        """Returns name, value, low, high, num_examples and signature."""
+        """Returns name, value, low, high (None without interval), num_examples and signature."""
         counts = {"num_examples": self.num_examples, "signature": self.signature}
-        return {"name": self.name, **self.interval.to_json(), **counts}
+        ends = self.interval.to_json().items()
+        numbers = {key: value if math.isfinite(value) else None for key, value in ends}
+        return {"name": self.name, **numbers, **counts}
 
 
 def score_predictions(
@@ -48,6 +51,7 @@ def score_predictions(
     split: str,
     num_draws: int = 1000,
     seed: int = 0,
+    pieces: Callable[[str], Sequence[str]] | None = None,
 ) -> dict[str, Score]:
     """Returns all scores of a benchmark in a language, its main score first, faults last.
 
@@ -59,6 +63,7 @@ def score_predictions(
       split: their split, for the signature.
       num_draws: draws of examples for the intervals; 0 for none.
       seed: of the draws.
+      pieces: text -> pieces of a vocabulary, for "spbleu".
 
     Raises:
       DataError: another number of predictions than of examples, or none at all.
@@ -70,16 +75,20 @@ def score_predictions(
     answers_in = benchmark.answer_language(language)
     found = {}
     settings = {"language": answers_in, "num_draws": num_draws, "seed": seed}
+    if benchmark.own_scores is not None:
+        for name, value in benchmark.own_scores(examples, predictions).items():
+            none = Interval(value, math.nan, math.nan)
+            found[name] = Score(name, none, len(examples), f"the task's own metric{about}")
     for name in benchmark.text_metrics:
         first = [some[0] for some in references]
-        one = score_texts(predictions, references=first, metric=name, **settings)
+        one = score_texts(predictions, references=first, metric=name, pieces=pieces, **settings)
         found[name] = Score(name, one.interval, len(examples), one.signature + about)
     for metric in (*benchmark.metrics, OUTPUT_FAULTS):
         values = score(metric, predictions, references=references, **settings)
         signature = metric.signature + drawn + about
         for name, interval in values.items():
             found[name] = Score(name, interval, len(examples), signature)
-    main = benchmark.main_score
+    main = benchmark.main_score or next(iter(found))
     return {main: found[main]} | found
 
 
@@ -92,10 +101,14 @@ def compare_predictions(
     language: str,
     num_draws: int = 1000,
     seed: int = 0,
+    pieces: Callable[[str], Sequence[str]] | None = None,
 ) -> Difference:
     """Returns `second - first` in the benchmark's main score, paired over examples.
 
     Arguments and errors as `score_predictions`.
+
+    Raises:
+      ConfigError: the benchmark's scores are a SeqIO task's own, which cannot be drawn again.
     """
     for predictions in (first, second):
         _check(benchmark, predictions, examples, language, "")
@@ -106,9 +119,15 @@ def compare_predictions(
         "seed": seed,
     }
     references = [one.references for one in examples]
+    if not benchmark.main_score:
+        raise ConfigError(
+            f"{benchmark.name}: its scores are its SeqIO task's own functions, which give no "
+            "paired difference; choose TaskConfig.metrics"
+        )
     if not benchmark.metrics:
         firsts = [some[0] for some in references]
-        return compare_texts(first, references=firsts, metric=benchmark.main_score, **settings)
+        metric = benchmark.main_score
+        return compare_texts(first, references=firsts, metric=metric, pieces=pieces, **settings)
     metric = benchmark.metrics[0]
     return compare(metric, first, references=references, **settings)[metric.main]
 

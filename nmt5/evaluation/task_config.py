@@ -1,0 +1,192 @@
+"""Which task is fine-tuned on or evaluated, as settings: a benchmark, a SeqIO task, own files."""
+
+from collections.abc import Callable, Iterator, Mapping
+import dataclasses
+import itertools
+import os
+from typing import Any
+
+from nmt5.core.errors import ConfigError, DataError, unknown_name
+from nmt5.data.vocabulary import Vocabulary
+from nmt5.evaluation.benchmarks.benchmark import Benchmark, Part, read_examples
+from nmt5.evaluation.benchmarks.own_files import own_benchmark
+from nmt5.evaluation.benchmarks.regimes import take
+from nmt5.evaluation.benchmarks.table import BENCHMARKS, add
+from nmt5.evaluation.text_to_answer.text_example import TextExample
+
+PartReader = Callable[[Part], Iterator[TextExample]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaskConfig:
+    """A task, and where its text is.
+
+    Attributes:
+      name: a benchmark of `nmt5.evaluation.benchmarks.table`, a registered SeqIO task or mixture,
+        or with `files` any other name.
+      files: own TSV or JSON-lines file by split, `{'train': 'a.tsv', 'test': 'b.jsonl'}`.
+      columns: names of the column of inputs and that of targets in `files`.
+      metrics: names of metrics; () takes the task's own, or exact match for `files`.
+      language: of the answers in `files` or in a SeqIO task; the language of "in_language".
+      data: directory in which each benchmark has a directory of its name.
+      directories: directory of a benchmark's files by its name, before `data`.
+      tfds_data_dir: where TFDS keeps its data; a benchmark without directory comes from there.
+      inputs_tokens: length that inputs are cut to, instead of the task's own (1,024 for `files` and
+        SeqIO tasks).
+      targets_tokens: length of targets and outputs instead of the task's own (512).
+    """
+
+    name: str = ""
+    files: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    columns: tuple[str, str] = ("inputs", "targets")
+    metrics: tuple[str, ...] = ()
+    language: str | None = None
+    data: str = ""
+    directories: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    tfds_data_dir: str | None = None
+    inputs_tokens: int | None = None
+    targets_tokens: int | None = None
+
+    def __post_init__(self):
+        if isinstance(self.metrics, str):
+            object.__setattr__(self, "metrics", (self.metrics,))
+        for field in ("files", "directories"):
+            if not isinstance(getattr(self, field), Mapping):
+                raise ConfigError(
+                    f"TaskConfig.{field} is {getattr(self, field)!r}; give {{'name': 'path', ...}}"
+                )
+        if len(self.columns) != 2:
+            raise ConfigError(
+                f"TaskConfig.columns is {self.columns!r}; give the names of two columns"
+            )
+        for field in ("inputs_tokens", "targets_tokens"):
+            if getattr(self, field) is not None and getattr(self, field) < 2:
+                raise ConfigError(f"TaskConfig.{field} is {getattr(self, field)}, expected 2+")
+
+
+def resolve_task(config: TaskConfig, *, register: Callable[[], None]) -> Benchmark:
+    """Finds a task, and makes one that is in no table known to `table.benchmark`.
+
+    Args:
+      config: the settings.
+      register: imports the modules that register SeqIO tasks; called only if the name is in no
+        table here, since it takes seconds.
+
+    Raises:
+      ConfigError: no task is called so, or a metric, file or split does not fit.
+    """
+    if config.files:
+        return add(
+            own_benchmark(
+                config.name or "own",
+                files=config.files,
+                columns=config.columns,
+                metrics=config.metrics or ("exact_match",),
+                language=config.language or "en",
+                inputs_tokens=config.inputs_tokens or 1024,
+                targets_tokens=config.targets_tokens or 512,
+            )
+        )
+    if config.name in BENCHMARKS:
+        if config.metrics:
+            raise ConfigError(
+                f"TaskConfig.metrics: benchmark '{config.name}' has its own; leave them out"
+            )
+        return BENCHMARKS[config.name]
+    if not config.name:
+        raise ConfigError(
+            "TaskConfig.name must be set: a benchmark, a SeqIO task or mixture; or "
+            "TaskConfig.files for own files"
+        )
+    register()
+    from nmt5.evaluation.benchmarks.seqio_tasks import registered_names, seqio_benchmark
+
+    known = registered_names()
+    if config.name not in known:
+        raise ConfigError(
+            "TaskConfig.name: "
+            + unknown_name("benchmark or SeqIO task", config.name, [*BENCHMARKS, *known])
+        )
+    found = seqio_benchmark(config.name, metrics=config.metrics, language=config.language or "en")
+    return add(
+        dataclasses.replace(
+            found,
+            inputs_tokens=config.inputs_tokens or 1024,
+            targets_tokens=config.targets_tokens or 512,
+        )
+    )
+
+
+def part_reader(config: TaskConfig, *, vocabulary: Vocabulary) -> PartReader:
+    """Returns what reads the examples of a part, from wherever the settings say.
+
+    Args:
+      config: the settings; parts may be of other benchmarks too (SQuAD for XQuAD).
+      vocabulary: for SeqIO tasks.
+    """
+
+    def read(part: Part) -> Iterator[TextExample]:
+        from nmt5.evaluation.benchmarks.table import benchmark
+
+        row = benchmark(part.benchmark)
+        row.check(language=part.language, split=part.split)
+        if part.benchmark not in BENCHMARKS and not config.files:
+            from nmt5.evaluation.benchmarks.seqio_tasks import seqio_examples
+
+            found: Iterator[TextExample] = seqio_examples(part, vocabulary)
+        elif config.files or (directory := _directory(config, part.benchmark)):
+            where = "" if config.files else directory
+            found = read_examples(row, where, language=part.language, split=part.split)
+        elif row.tfds is not None:
+            from nmt5.evaluation.benchmarks.registration import tfds_examples
+
+            found = tfds_examples(row, part, data_dir=config.tfds_data_dir)
+        else:
+            raise ConfigError(
+                f"{part.benchmark}: TFDS does not have it; set TaskConfig.data, or "
+                f"TaskConfig.directories={{'{part.benchmark}': '...'}}, to its original files"
+            )
+        return take(found, part=part)
+
+    return read
+
+
+def first_examples(read: PartReader, part: Part, *, limit: int | None) -> list[Any]:
+    """Returns the examples of a part, or its first ones.
+
+    Raises:
+      DataError: there is none.
+    """
+    found = list(itertools.islice(read(part), limit))
+    if not found:
+        raise DataError(
+            f"{part.benchmark}: language '{part.language}', split '{part.split}': no examples; "
+            "the split is empty"
+        )
+    return found
+
+
+def _directory(config: TaskConfig, name: str) -> str:
+    if name in config.directories:
+        return config.directories[name]
+    if not config.data:
+        return ""
+    # Folders are often named after the data set, of which a benchmark is one part or view.
+    candidates = [name, *_FOLDERS.get(name, ())]
+    for folder in candidates:
+        path = os.path.join(config.data, folder)
+        if os.path.isdir(path):
+            return path
+    return ""
+
+
+_FOLDERS = {
+    "xsid_intent": ("xsid",),
+    "xsid_slots": ("xsid",),
+    "ud_pos": ("ud",),
+    "mlqa": ("mlqa_dev",),
+    "ntrex": ("ntrex128",),
+    "wikiann_ner": ("wikiann",),
+    "wikiann_ner_unseen": ("wikiann_ner", "wikiann"),
+    "multi_nli": ("xnli",),
+}
