@@ -230,6 +230,8 @@ class Decoder(nn.Module):
 class Transformer(nn.Module):
     """The whole model; arguments carry T5X's feature names.
 
+    `nmt5.evaluation.t5x_network` has the calls of T5X's own decoding on top.
+
     `*_positions` are accepted because packed batches hold them; relative positions within a row
     need only offsets. Dropout needs `rngs={"dropout": key}` where `enable_dropout` is set.
     """
@@ -253,7 +255,6 @@ class Transformer(nn.Module):
         encoder_positions: Int[Array, "B S"] | None = None,
         decoder_positions: Int[Array, "B T"] | None = None,
         enable_dropout: bool = False,
-        decode: bool = False,
     ) -> Float[Array, "B T V"]:
         """Returns logits of the targets, float32. Training uses `hidden_states` instead.
 
@@ -266,13 +267,7 @@ class Transformer(nn.Module):
           encoder_positions: not read.
           decoder_positions: not read.
           enable_dropout: True in training.
-          decode: T5X passes False; see `decode_step` for decoding.
-
-        Raises:
-          ValueError: `decode` is True.
         """
-        if decode:
-            raise ValueError("Transformer: decode=True; use start_decoding and decode_step")
         hidden_BTD = self.hidden_states(
             encoder_input_tokens,
             decoder_input_tokens,

@@ -47,6 +47,7 @@ def test_settings_equal_the_golden_text(case, monkeypatch):
 
 def test_every_run_file_has_a_case():
     files = {str(path.relative_to(ROOT)) for path in (ROOT / "gin").rglob("*.gin")}
+    files = {file for file in files if not file.startswith("gin/t5x/")}  # read by T5X's binaries
     assert files == {file for file, _, _ in CASES.values()}
 
 

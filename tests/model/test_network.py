@@ -178,9 +178,3 @@ def test_dtypes(dtype):
 def test_token_outside_the_vocabulary_is_seen():
     inputs = tokens(1, 4, seed=15).at[0, 1].set(512)
     assert bool(jnp.isnan(logits_of(TINY, inputs, tokens(1, 3, seed=16))).any())
-
-
-def test_decode_argument_points_to_the_cached_methods():
-    with pytest.raises(ValueError, match="start_decoding and decode_step"):
-        token = jnp.ones((1, 1), jnp.int32)
-        Transformer(TINY).apply(variables(TINY), token, token, token, decode=True)
