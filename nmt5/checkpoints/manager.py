@@ -17,7 +17,6 @@ from typing import Any
 
 from etils import epath
 import jax
-import numpy as np
 
 from nmt5.checkpoints.checksums import FILE as CHECKSUMS
 from nmt5.checkpoints.checksums import find_damage, has_checksums, write_checksums
@@ -45,6 +44,7 @@ from nmt5.checkpoints.native_reader import (
 )
 from nmt5.core.errors import CheckpointError, ConfigError
 from nmt5.core.files import storage_faults
+from nmt5.partitioning.agreement import from_first
 
 __all__ = [
     "SUBDIRECTORY",
@@ -53,6 +53,7 @@ __all__ = [
     "Description",
     "SavedRun",
     "checkpoint_steps",
+    "complete_steps",
     "find_checkpoint",
     "find_resumable",
     "is_native",
@@ -64,6 +65,7 @@ __all__ = [
 ]
 
 _TEMPORARY = re.compile(rf"{PREFIX}_\d+\.orbax-checkpoint-tmp.*")
+_DAMAGED = ".damaged"
 _MIN_SLICE_BYTES = 64 << 20
 _log = logging.getLogger(__name__)
 
@@ -102,13 +104,10 @@ def _is_first_process() -> bool:
     return jax.process_index() == 0
 
 
-def _agree(value: int) -> int:
-    """Returns the first process's value on every process."""
-    if jax.process_count() == 1:
-        return value
-    from jax.experimental import multihost_utils
-
-    return int(multihost_utils.broadcast_one_to_all(np.int64(value)))
+def complete_steps(directory: epath.PathLike) -> list[int]:
+    """Returns the steps of all checkpoints whose saving came to its end, oldest first."""
+    directory = epath.Path(directory)
+    return [s for s in checkpoint_steps(directory) if has_checksums(checkpoint_at(directory, s))]
 
 
 def find_resumable(
@@ -132,11 +131,12 @@ def find_resumable(
       StorageError: the directory cannot be read or written.
     """
     directory = epath.Path(directory)
-    chosen = -1
-    if _is_first_process():
+
+    def choose() -> int:
         with storage_faults("clearing checkpoints", directory):
-            chosen = _clear_and_choose(directory, report)
-    chosen = _agree(chosen)
+            return _clear_and_choose(directory, report)
+
+    chosen = from_first("choice of the checkpoint", choose)
     if chosen == -2:
         raise CheckpointError(
             f"checkpoints: {directory}: every checkpoint is damaged (see above); restore one from "
@@ -164,7 +164,7 @@ def _clear_and_choose(directory: epath.Path, report: Callable[[str], None]) -> i
         if not damage:
             return step
         damaged = True
-        aside = directory / f"{checkpoint.name}.damaged"
+        aside = directory / f"{checkpoint.name}{_DAMAGED}"
         if aside.exists():
             aside.rmtree()
         checkpoint.rename(aside)
@@ -172,7 +172,8 @@ def _clear_and_choose(directory: epath.Path, report: Callable[[str], None]) -> i
             f"damaged checkpoint {checkpoint}: {listed(damage)}; set aside as {aside.name}, "
             "the one before is used"
         )
-    return -2 if damaged else -1
+    # Those that an earlier start set aside count too: beginning anew would lose the run silently.
+    return -2 if damaged or any(directory.glob(f"*{_DAMAGED}")) else -1
 
 
 # What TensorStore calls a storage fault, and the system's number for it.

@@ -184,8 +184,6 @@ def processes(
         return
     address, index, count, devices = _resolve(config, launch)
     members = call_roll(address, index=index, count=count, seconds=config.start_seconds)
-    # JAX would catch SIGTERM for a service that is not used here.
-    jax.config.update("jax_enable_preemption_service", False)
     jax.distributed.initialize(
         address,
         count,

@@ -192,15 +192,18 @@ def make_state(
             shardings.to_tree(),
         )
         return TrainState.from_tree(restore_state(start.saved.directory, placed))
-    initialise = jax.jit(
-        lambda params: init_state(params, optimizer=optimizer), out_shardings=shardings
-    )
     if start.source:
+        initialise = jax.jit(
+            lambda params: init_state(params, optimizer=optimizer), out_shardings=shardings
+        )
         return initialise(_initial_params(start, shardings.params))
+    # The key is made inside: an array of one process alone cannot be an argument here.
     return jax.jit(
-        lambda key: init_state(init_variables(model, key)["params"], optimizer=optimizer),
+        lambda: init_state(
+            init_variables(model, jax.random.key(seed))["params"], optimizer=optimizer
+        ),
         out_shardings=shardings,
-    )(jax.random.key(seed))
+    )()
 
 
 def abstract_state(model: ModelConfig, *, optimizer: OptimizerConfig) -> TrainState:
@@ -219,4 +222,10 @@ def _initial_params(start: Start, shardings: Mapping[str, Any]) -> Mapping[str, 
     params, _, _ = import_public(start.source)
     if flatten_paths(params).keys() != flatten_paths(shardings).keys():
         raise CheckpointError(f"checkpoint {start.source} has the parameters of another model")
-    return jax.tree.map(jax.device_put, params, shardings)
+    return jax.tree.map(
+        lambda array, sharding: jax.make_array_from_callback(
+            array.shape, sharding, array.__getitem__
+        ),
+        params,
+        shardings,
+    )
