@@ -1,4 +1,4 @@
-"""One run, one directory, one process at a time: the lock, the settings, the record of starts."""
+"""One run, one directory: the lock, the settings, the record of starts."""
 
 from collections.abc import Iterator, Mapping
 import contextlib
@@ -8,14 +8,19 @@ import json
 import os
 import pathlib
 import socket
+import time
 from typing import Any
+import uuid
 
 from etils import epath
 
 from nmt5.core.errors import StorageError
 from nmt5.core.files import read_json, storage_faults, write_json, write_text
+from nmt5.partitioning.agreement import from_first, together
+from nmt5.partitioning.processes import group
 
 LOCK, RUN, SETTINGS = ".lock", "run.json", "settings.txt"
+_SEEN = ".seen-by-all"
 
 
 @contextlib.contextmanager
@@ -56,6 +61,50 @@ def run_lock(directory: os.PathLike | str) -> Iterator[None]:
             file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
             file.flush()
         yield
+
+
+@contextlib.contextmanager
+def run_lock_of_all(directory: os.PathLike | str) -> Iterator[None]:
+    """Holds the run directory for all processes of a run: process 0 has the lock.
+
+    Args:
+      directory: the run directory.
+
+    Raises:
+      StorageError: as `run_lock`, in every process; or a process sees another directory than
+        process 0 does.
+    """
+    with contextlib.ExitStack() as stack:
+        path = epath.Path(directory) / _SEEN
+
+        def lock() -> str:
+            stack.enter_context(run_lock(directory))
+            if group().count == 1:
+                return ""
+            mark = uuid.uuid4().hex
+            write_text(path, mark)
+            return mark
+
+        mark = from_first("lock of the run directory", lock)
+        if mark:
+            with together("run directory"):
+                _require_mark(path, mark)
+            if group().is_first:
+                path.unlink(missing_ok=True)
+        yield
+
+
+def _require_mark(path: epath.Path, mark: str) -> None:
+    """Raises `StorageError` unless the file is there; network storage may take some seconds."""
+    for _ in range(20):
+        if path.exists() and path.read_text() == mark:
+            return
+        time.sleep(0.5)
+    raise StorageError(
+        f"run directory {path.parent}: on {socket.gethostname()} it is not the directory that "
+        "process 0 has; put it on storage that all machines share, a network file system or "
+        "gs://..."
+    )
 
 
 def plain(value: Any) -> Any:
