@@ -1,51 +1,87 @@
-"""`nmt5 evaluate`: scores checkpoints on held-out text that is aligned across languages."""
+"""`nmt5 evaluate`: scores checkpoints on tasks, or on held-out text aligned across languages."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
 import sys
+from typing import Any
 
 from etils import epath
 
 from nmt5.cli import settings
-from nmt5.core.errors import ConfigError
+from nmt5.core.errors import ConfigError, unknown_name
 
 DESCRIPTION = """\
-Score checkpoints on the same held-out text: finding each message's translation among all by mean
-encoder states (no training), and translation by BLEU and chrF. Scores go to RUN/scores.json with
-everything they depend on; scores that are there are not computed again.
+Score checkpoints. On a task (a benchmark, a SeqIO task or mixture, own TSV or JSON lines): outputs
+of the checkpoint scored in every language, with intervals and the share of faulty outputs. Without
+a task, on held-out text that is aligned across languages: finding each message's translation among
+all by mean encoder states (no training), and translation by BLEU and chrF. Scores go to the run's
+directory with everything they depend on; scores that are there are not computed again.
 
-settings:
+settings of both:
   Workspace.vocabulary        the vocabulary of the checkpoints
-  Evaluation.runs             {'name': 'run or checkpoint directory', ...}
+  Evaluation.runs             {'name': 'run or checkpoint directory', ...}, of any format for a task
+  DecodingConfig.method       'greedy', 'beam' or 'sample'
+settings of a task:
+  TaskConfig.name, .data, .files, .columns, .metrics, .language
+  Evaluation.languages, .split, .max_examples, .output_dir, .predictions
+  Evaluation.compare          (('first', 'second'), ...) runs whose difference is tested, paired
+  MIXTURE_OR_TASK_NAME, CHECKPOINT_PATH, EVAL_OUTPUT_DIR   T5X's names for TaskConfig.name,
+                              Evaluation.runs and .output_dir
+settings of held-out text:
   Evaluation.text             'gettext' (extra `demo`), or a TSV file whose header names languages
   EvalConfig.split, EvalConfig.translate_languages, EvalConfig.metrics, ...
-  DecodingConfig.method       'greedy', 'beam' or 'sample'
   NAME/EvalConfig.<setting>   for one of the runs only
 
-example:
+examples:
   nmt5 evaluate --gin_file=gin/demo.gin
+  nmt5 evaluate --gin.MIXTURE_OR_TASK_NAME=xsid_intent --gin.TaskConfig.data=data \\
+    --gin.CHECKPOINT_PATH=runs/xsid_intent/training --gin.EVAL_OUTPUT_DIR=runs/scores \\
+    --gin.Workspace.vocabulary=bytes
 """
 GETTEXT = "gettext"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Which checkpoints are scored on which text.
+    """Which checkpoints are scored on what.
 
     Attributes:
       runs: `{name: run directory, checkpoints directory or checkpoint}`.
       text: "gettext", or the path of an aligned table (`nmt5.evaluation.aligned_text`).
+      output_dir: of a task's scores; with several runs each has a directory of its name there. ""
+        takes the run's own directory.
+      languages: of the task; () for all.
+      split: of the task; "" for the one that is reported.
+      max_examples: of each language; None for all.
+      predictions: file of outputs by language, scored instead of a checkpoint's outputs.
+      compare: pairs of names of runs.
+      num_draws: bootstrap draws.
     """
 
-    runs: Mapping[str, str]
+    runs: Mapping[str, str] = dataclasses.field(default_factory=dict)
     text: str = GETTEXT
+    output_dir: str = ""
+    languages: tuple[str, ...] = ()
+    split: str = ""
+    max_examples: int | None = None
+    predictions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    compare: Sequence[tuple[str, str]] = ()
+    num_draws: int = 1000
 
     def __post_init__(self):
-        if not isinstance(self.runs, Mapping) or not self.runs:
+        if isinstance(self.languages, str):
+            object.__setattr__(self, "languages", (self.languages,))
+        if not isinstance(self.runs, Mapping):
             raise ConfigError(
                 f"Evaluation.runs is {self.runs!r}; give {{'name': 'run directory', ...}}"
             )
+        for pair in self.compare:
+            if len(pair) != 2:
+                raise ConfigError(f"Evaluation.compare: {pair!r} is not a pair of names")
+            for name in pair:
+                if name not in self.runs:
+                    raise ConfigError("Evaluation.compare: " + unknown_name("run", name, self.runs))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,15 +90,110 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Scores every run in turn."""
-    settings.parse(args, "Workspace", "Evaluation", "EvalConfig", "DecodingConfig")
+    names = ("Workspace", "Evaluation", "EvalConfig", "DecodingConfig", "TaskConfig")
+    settings.parse(args, *names)
     with settings.scope(args):
         workspace = settings.build("Workspace")
         evaluation = settings.build("Evaluation")
+        task = settings.build("TaskConfig")
+        evaluation, task = _with_macros(evaluation, task)
     workspace.needs("vocabulary")
+    if not evaluation.runs and not evaluation.predictions:
+        raise ConfigError(
+            "settings: Evaluation.runs must be set, {'name': 'run directory', ...}, or "
+            "CHECKPOINT_PATH"
+        )
     configs = {}
-    for name in evaluation.runs:
+    for name in evaluation.runs or ("predictions",):
         with settings.named_scope(name):
             configs[name] = settings.build("EvalConfig"), settings.build("DecodingConfig")
+    if task.name or task.files:
+        _run_task(workspace, evaluation, task, {name: pair[1] for name, pair in configs.items()})
+    else:
+        _run_held_out(workspace, evaluation, configs)
+
+
+def _with_macros(evaluation: Evaluation, task: Any) -> tuple[Evaluation, Any]:
+    """Returns the settings with T5X's names for them taken in."""
+    if name := settings.macro("MIXTURE_OR_TASK_NAME"):
+        task = dataclasses.replace(task, name=name)
+    if checkpoint := settings.macro("CHECKPOINT_PATH"):
+        evaluation = dataclasses.replace(evaluation, runs={"checkpoint": checkpoint})
+    if directory := settings.macro("EVAL_OUTPUT_DIR"):
+        evaluation = dataclasses.replace(evaluation, output_dir=directory)
+    return evaluation, task
+
+
+def _run_task(workspace, evaluation: Evaluation, task: Any, decodings: Mapping[str, Any]) -> None:
+    from nmt5.core.files import write_json
+    from nmt5.data.vocabulary import Vocabulary
+    from nmt5.evaluation.task_config import part_reader, resolve_task
+    from nmt5.evaluation.task_runner import (
+        TaskEvaluation,
+        compare_tasks,
+        evaluate_task,
+        score_table,
+    )
+
+    wanted = TaskEvaluation(
+        languages=tuple(evaluation.languages),
+        split=evaluation.split,
+        max_examples=evaluation.max_examples,
+        num_draws=evaluation.num_draws,
+    )
+    benchmark = resolve_task(task, register=workspace.register)
+    vocabulary = Vocabulary.load(workspace.vocabulary)
+    outputs = {name: _output_dir(evaluation, name) for name in decodings}
+    for name, decoding in decodings.items():
+        result = evaluate_task(
+            evaluation.runs.get(name, ""),
+            benchmark=benchmark,
+            task=task,
+            wanted=wanted,
+            vocabulary=vocabulary,
+            output_dir=outputs[name],
+            decoding=decoding,
+            predictions=evaluation.predictions,
+            say=lambda line: print(line, flush=True),
+            progress=_progress if sys.stderr.isatty() else None,
+        )
+        print(f"{name}, step {result['step']}: {benchmark.name}\n{score_table(result)}", flush=True)
+        if benchmark.note:
+            print(f"({benchmark.note})")
+    for first, second in evaluation.compare:
+        found = compare_tasks(
+            outputs[first],
+            second=outputs[second],
+            benchmark=benchmark,
+            read=part_reader(task, vocabulary=vocabulary),
+            wanted=wanted,
+            vocabulary=vocabulary,
+        )
+        path = outputs[second] / f"difference_from_{first}.json"
+        write_json(path, found)
+        print(f"{second} - {first}, {benchmark.main_score}, paired over examples:")
+        for language, one in found.items():
+            print(
+                f"  {language:12} {one['value']:+7.2f}   {one['low']:+.2f} to {one['high']:+.2f}   "
+                f"p = {one['p_value']:.3f}"
+            )
+
+
+def _output_dir(evaluation: Evaluation, name: str) -> epath.Path:
+    if evaluation.output_dir:
+        several = len(evaluation.runs) > 1
+        return epath.Path(evaluation.output_dir) / (name if several else "")
+    from nmt5.checkpoints.manager import is_native
+
+    if not evaluation.runs or not is_native(evaluation.runs[name]):
+        raise ConfigError(
+            "settings: Evaluation.output_dir (or EVAL_OUTPUT_DIR) must be set: scores are not "
+            "written beside a checkpoint that is no run of nmt5"
+        )
+    return epath.Path(evaluation.runs[name])
+
+
+def _run_held_out(workspace, evaluation: Evaluation, configs: Mapping[str, Any]) -> None:
     from nmt5.data.vocabulary import Vocabulary
     from nmt5.evaluation.runner import evaluate
 

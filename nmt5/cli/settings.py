@@ -142,6 +142,14 @@ def named_scope(name: str) -> contextlib.AbstractContextManager:
     return gin.config_scope(name)
 
 
+def macro(name: str) -> Any:
+    """Returns the value of a gin macro (T5X's `--gin.CHECKPOINT_PATH=...`), None if not set."""
+    try:
+        return gin.query_parameter(f"{name}/macro.value")
+    except ValueError:
+        return None
+
+
 def bound(name: str) -> dict[str, Any]:
     """Returns what gin read for a setting in the scopes that are open, references resolved."""
     return dict(gin.get_bindings(_configurable(name)))

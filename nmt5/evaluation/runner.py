@@ -23,6 +23,7 @@ from nmt5.data.vocabulary import Vocabulary
 from nmt5.decoding.decoding_config import DecodingConfig
 from nmt5.evaluation import encoder_states, retrieval, text_metrics, translation
 from nmt5.evaluation.loading import LoadedModel, checkpoint_identity, load_model
+from nmt5.evaluation.vocabulary_pieces import VocabularyPieces
 
 FORMAT = 1
 SCORES, HITS, TRANSLATIONS = "scores.json", "retrieval_hits.json", "translations.jsonl"
@@ -162,7 +163,11 @@ def evaluate(
         "retrieval": _retrieval_json(scores, found),
         "translation": {
             direction.name: translation.direction_scores(
-                direction, metrics=config.metrics, num_draws=config.num_draws, seed=config.seed
+                direction,
+                metrics=config.metrics,
+                num_draws=config.num_draws,
+                seed=config.seed,
+                pieces=VocabularyPieces(vocabulary),
             )
             for direction in directions
         },

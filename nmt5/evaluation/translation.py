@@ -117,7 +117,12 @@ def translate_messages(
 
 
 def direction_scores(
-    direction: Direction, *, metrics: Sequence[str], num_draws: int, seed: int
+    direction: Direction,
+    *,
+    metrics: Sequence[str],
+    num_draws: int,
+    seed: int,
+    pieces: Callable[[str], Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """Returns scores with signatures, and the shares of faulty outputs, JSON-able."""
     scores = {
@@ -128,6 +133,7 @@ def direction_scores(
             language=direction.target,
             num_draws=num_draws,
             seed=seed,
+            pieces=pieces,
         ).to_json()
         for metric in metrics
     }

@@ -1,7 +1,6 @@
 """The protocol's steps with real models: trainer, predictor and cleaning up behind one object."""
 
 from collections.abc import Callable, Mapping, Sequence
-import dataclasses
 from typing import Any
 
 from etils import epath
@@ -15,6 +14,7 @@ from nmt5.evaluation.predictor import CheckpointPredictor
 from nmt5.evaluation.protocol import ProtocolTask, Run, complete_run
 from nmt5.evaluation.task_config import TaskConfig, part_reader
 from nmt5.evaluation.text_to_answer.text_example import TextExample
+from nmt5.evaluation.vocabulary_pieces import VocabularyPieces
 from nmt5.finetuning.config import FinetuneConfig
 from nmt5.finetuning.trainer import Recipe, candidate_path, finetune, forget_candidates
 from nmt5.training.run_directory import plain
@@ -101,23 +101,9 @@ class FinetuneRunner:
         return self._predictor(path, examples, benchmark=find_benchmark(run.task.benchmark))
 
 
-@dataclasses.dataclass(frozen=True)
-class VocabularyPieces:
-    """Text -> pieces of a vocabulary, with a name for signatures."""
-
-    vocabulary: Vocabulary
-
-    @property
-    def name(self) -> str:
-        """The beginning of the vocabulary's fingerprint."""
-        return self.vocabulary.fingerprint[:12]
-
-    def __call__(self, text: str) -> list[str]:
-        """Returns the pieces."""
-        return self.vocabulary.pieces(self.vocabulary.encode(text))
-
-
-def default_task(benchmark: Benchmark, config: FinetuneConfig, *, language: str | None):
+def default_task(
+    benchmark: Benchmark, config: FinetuneConfig, *, language: str | None
+) -> ProtocolTask:
     """Returns the task of a fine-tuning run: its setting, and the language if it takes one."""
     allowed = settings_of(benchmark)
     setting = config.setting

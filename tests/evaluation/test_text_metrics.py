@@ -22,7 +22,7 @@ PREDICTIONS = [
 
 
 def score(metric, predictions=PREDICTIONS, references=REFERENCES, **settings):
-    settings = {"language": "de", "num_draws": 200} | settings
+    settings = {"language": "de", "num_draws": 200, "pieces": list} | settings
     return score_texts(predictions, references=references, metric=metric, **settings)
 
 
@@ -108,3 +108,14 @@ def test_bad_input_is_named():
     with pytest.raises(DataError, match="no sentences to score"):
         score("bleu", [], [])
     assert np.isfinite(score("bleu", [""], ["Haus"]).interval.value)
+
+
+def test_bleu_over_pieces_needs_a_vocabulary_and_sees_text_without_spaces():
+    first, second = ["我们今天去学校上课吧"], ["我们今天去学校看书吧"]
+    settings = {"metric": "spbleu", "language": "zh", "num_draws": 2}
+    found = score_texts(first, references=second, pieces=list, **settings)
+    expected = sacrebleu.corpus_bleu([" ".join(first[0])], [[" ".join(second[0])]], tokenize="none")
+    assert found.interval.value == pytest.approx(expected.score, rel=1e-9)
+    assert 40 < found.interval.value < 80 and "pieces:given" in found.signature
+    with pytest.raises(ConfigError, match="set Workspace.vocabulary"):
+        score_texts(first, references=second, **settings)
