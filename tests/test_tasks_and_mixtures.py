@@ -23,15 +23,15 @@ assert {"gettext.nmt.en.pt_BR", "gettext.nmt.pt_BR.en"} <= names
 assert len([name for name in names if name.startswith("gettext.")]) == 3 * len(LANGUAGES) + 1
 from nmt5.data.registry import corpora_of, mixture_definition
 assert len(corpora_of("demo_mlm_nmt")) == 2 * len(LANGUAGES) + 1
-assert set(mixture_definition("demo_mlm_nmt").shares()) == {"span_corruption", "nmt"}
-assert mixture_definition("demo_mlm").shares() == {"span_corruption": 1.0}
+assert set(mixture_definition("demo_mlm_nmt").group_shares()) == {"span_corruption", "nmt"}
+assert mixture_definition("demo_mlm").group_shares() == {"span_corruption": 1.0}
 assert len([name for name in names if name.startswith("mc4.mlm.")]) == 101
 objectives = ("tlm", "nmt", "denoised_nmt", "denoised_nmt_lm")
 for objective in objectives:
     assert len([name for name in names if name.startswith(f"opus100.{objective}.")]) == 198
     for mixture, share in ((f"mlm_{objective}", 0.1), (f"mlm_{objective}_50", 0.5)):
         assert len(corpora_of(mixture)) == 101 + 99
-        assert mixture_definition(mixture).shares() == {
+        assert mixture_definition(mixture).group_shares() == {
             "span_corruption": 1 - share, objective: share
         }
 assert len(corpora_of("mlm")) == 101

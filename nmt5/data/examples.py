@@ -19,6 +19,7 @@ from nmt5.data.mixture import GroupSpec, TaskSpec, TokenIds
 from nmt5.data.objectives import Example, find_objective
 from nmt5.data.selection import EpochOrder, SelectionTable, stable_key
 from nmt5.data.store import CorpusInfo, OpenFiles, StoredSplit, open_split, read_corpus_info
+from nmt5.data.token_dictionary import TokenDictionary, read_dictionary
 
 # Shards with fewer full segments than this are asked how long their last one is (see `Segments`).
 _SHORT_SHARD_RECORDS = 64
@@ -103,12 +104,14 @@ class TaskReader:
       records: its segments, or sentence pairs in the order of the store.
       reverse: whether the task's direction is the reverse of the store's.
       mean_tokens: mean ids of a record, all languages together.
+      dictionary: of the source's language, for an objective that replaces words.
     """
 
     task: TaskSpec
     records: Sequence[tuple[np.ndarray, ...]]
     reverse: bool
     mean_tokens: float
+    dictionary: TokenDictionary | None = None
 
     def segments(self, record: int) -> tuple[np.ndarray, ...]:
         """Returns the token ids of a record, source first."""
@@ -137,9 +140,16 @@ class ExampleMaker:
 
     def __call__(self, reader: TaskReader, record: int, *, rng: np.random.Generator) -> Example:
         """Returns the example made of one record of one of the group's tasks."""
-        segments = reader.segments(record)
+        segments, task = reader.segments(record), reader.task
         try:
-            return self._objective(segments, rng, prefix=reader.task.prefix, **self._settings)
+            return self._objective(
+                segments,
+                rng,
+                prefix=task.prefix,
+                target_prefix=task.target_prefix,
+                dictionary=reader.dictionary,
+                **self._settings,
+            )
         except DataError as error:
             raise DataError(f"task '{reader.task.name}', record {record}: {error}") from error
 
@@ -272,7 +282,7 @@ def open_group(
     Raises:
       DataError: tasks without corpus, split or records, or of other languages; all are listed.
       VocabularyError: a corpus was made with another vocabulary.
-      ConfigError: the objective needs another number of languages.
+      ConfigError: the objective needs another number of languages, or a dictionary.
     """
     objective = find_objective(group.objective)
     readers, faults = [], []
@@ -283,13 +293,22 @@ def open_group(
                 f"objective '{group.objective}' takes {objective.num_languages}; move the task to "
                 "another group"
             )
+        if objective.replaces_words and task.dictionary is None:
+            raise ConfigError(
+                f"mixture '{mixture}': task '{task.name}' names no dictionary, but objective "
+                f"'{group.objective}' replaces words; register it with one and resolve again"
+            )
         try:
             info = infos.get(task.corpus)
             if info is None:
                 info = infos[task.corpus] = read_corpus_info(store, task.corpus)
             check_vocabulary(info, ids=ids, mixture=mixture, task=task.name)
             records = open_split(store, task.corpus, split, open_files=open_files, info=info)
-            readers.append(_task_reader(task, records, info, segment_tokens=segment_tokens))
+            reader = _task_reader(task, records, info, segment_tokens=segment_tokens)
+            if task.dictionary is not None:
+                words = read_dictionary(store, task.dictionary, vocabulary=ids.fingerprint)
+                reader = dataclasses.replace(reader, dictionary=words)
+            readers.append(reader)
         except DataError as error:
             faults.append(f"task '{task.name}': {error}")
     if faults:

@@ -7,7 +7,11 @@ from nmt5.core.errors import ConfigError, DataError
 
 
 def alpha_weights(
-    examples: Mapping[str, int], *, languages: Mapping[str, Hashable], alpha: float
+    examples: Mapping[str, float],
+    *,
+    languages: Mapping[str, Hashable],
+    alpha: float,
+    amounts: Mapping[Hashable, float] | None = None,
 ) -> dict[str, float]:
     """Returns weights that sum to 1: a language of n examples weighs n^alpha.
 
@@ -22,6 +26,7 @@ def alpha_weights(
       examples: `{task: number of examples}`, documents or sentence pairs, each at least 1.
       languages: `{task: what is balanced}`, a language or a (source, target) direction.
       alpha: 1 keeps the sizes as they are, 0 makes all languages alike.
+      amounts: `{language: n}` instead of the sum of its tasks' examples.
 
     Raises:
       ConfigError: alpha out of range.
@@ -29,20 +34,49 @@ def alpha_weights(
     """
     if not 0 <= alpha <= 1:
         raise ConfigError(f"language sampling: alpha {alpha}, expected 0 <= alpha <= 1")
+    if amounts is None:
+        amounts = _by_language(examples, languages)
+    weights = {language: amounts[language] ** alpha for language in set(languages.values())}
+    return shared_weights(examples, languages=languages, weights=weights)
+
+
+def shared_weights(
+    examples: Mapping[str, float],
+    *,
+    languages: Mapping[str, Hashable],
+    weights: Mapping[Hashable, float],
+) -> dict[str, float]:
+    """Returns weights of tasks that sum to 1, given those of their languages.
+
+    Args:
+      examples: `{task: number of examples}`, each at least 1.
+      languages: `{task: its language, or direction}`.
+      weights: `{language: weight}`, of any sum; its tasks share it by their examples.
+
+    Raises:
+      DataError: a task without an example; it can have no weight.
+    """
     empty = sorted(task for task, number in examples.items() if number < 1)
     if empty:
         raise DataError(
             f"language sampling: {len(empty)} tasks have no training example: "
             f"{', '.join(empty[:5])}; take them out of the mixture or give them text"
         )
-    by_language: dict[Hashable, int] = defaultdict(int)
-    for task, number in examples.items():
-        by_language[languages[task]] += number
-    total = sum(number**alpha for number in by_language.values())
+    of_language = _by_language(examples, languages)
+    total = sum(weights[language] for language in of_language)
     return {
-        task: by_language[languages[task]] ** alpha / total * number / by_language[languages[task]]
+        task: weights[languages[task]] / total * number / of_language[languages[task]]
         for task, number in examples.items()
     }
+
+
+def _by_language(
+    examples: Mapping[str, float], languages: Mapping[str, Hashable]
+) -> dict[Hashable, float]:
+    totals: dict[Hashable, float] = defaultdict(float)
+    for task, number in examples.items():
+        totals[languages[task]] += number
+    return totals
 
 
 def capped_shares(wanted: Mapping[str, float], *, caps: Mapping[str, float]) -> dict[str, float]:

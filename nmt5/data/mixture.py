@@ -54,6 +54,8 @@ class TaskSpec:
       languages: (language,) of a monolingual task, (source, target) of a parallel one.
       rate: weight within the group, any positive number.
       prefix: token ids put before the inputs, for example those of `<2fr> `.
+      target_prefix: token ids that begin the targets, where the code is at the decoder's start.
+      dictionary: file of the store's `dictionaries`, for an objective that replaces words.
     """
 
     name: str
@@ -61,6 +63,8 @@ class TaskSpec:
     languages: tuple[str, ...]
     rate: float
     prefix: tuple[int, ...] = ()
+    target_prefix: tuple[int, ...] = ()
+    dictionary: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,11 +86,22 @@ class GroupSpec:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Mixture:
-    """A resolved mixture. Group shares sum to 1; objectives are distinct."""
+    """A resolved mixture. Group shares sum to 1; objectives are distinct.
+
+    Attributes:
+      name: the SeqIO mixture's name.
+      vocabulary: the special ids of the vocabulary that made its stores.
+      groups: its tasks by objective.
+      left_out: `{objective: tasks}` that language sampling gives no weight.
+      removed_mass: `{objective: {language: part of its wanted share}}` that fell on directions
+        without text and was dealt out again, where sampling is by Sinkhorn's iteration.
+    """
 
     name: str
     vocabulary: TokenIds
     groups: tuple[GroupSpec, ...]
+    left_out: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    removed_mass: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         if not self.groups or not all(group.tasks for group in self.groups):
@@ -140,13 +155,21 @@ def read_mixture(path: os.PathLike | str) -> Mixture:
                         languages=tuple(task["languages"]),
                         rate=task["rate"],
                         prefix=tuple(task["prefix"]),
+                        target_prefix=tuple(task.get("target_prefix", ())),
+                        dictionary=task.get("dictionary"),
                     )
                     for task in group["tasks"]
                 ),
             )
             for group in found["groups"]
         )
-        vocabulary = TokenIds(**found["vocabulary"])
-        return Mixture(name=found["name"], vocabulary=vocabulary, groups=groups)
-    except (KeyError, TypeError) as error:
+        left_out = found.get("left_out", {})
+        return Mixture(
+            name=found["name"],
+            vocabulary=TokenIds(**found["vocabulary"]),
+            groups=groups,
+            left_out={objective: tuple(tasks) for objective, tasks in left_out.items()},
+            removed_mass=found.get("removed_mass", {}),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"mixture: {path}: not a resolved mixture ({error!r}); {remedy}") from error

@@ -20,6 +20,8 @@ import numpy as np
 from nmt5.core.errors import ConfigError, DataError
 
 _TOLERANCE = 1e-6
+# Most mass, of all, that may fall on directions without text.
+MAX_LOST = 0.01
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -157,7 +159,7 @@ def pair_sampling(
     *,
     temperature: float,
     entropic: bool = False,
-    max_lost: float = 0.01,
+    max_lost: float = MAX_LOST,
 ) -> PairSampling:
     """Returns the share of each direction; only directions with text have one.
 

@@ -1,7 +1,7 @@
 import pytest
 
 from nmt5.core.errors import ConfigError, DataError
-from nmt5.data.definitions import LANGUAGE_CODE_TEMPLATE, MixtureDefinition, TaskDefinition
+from nmt5.data.definitions import CODE_TEMPLATE, MixtureDefinition, TaskDefinition
 from nmt5.data.sources.base import Corpus
 from nmt5.data.vocabulary import Vocabulary
 
@@ -20,10 +20,10 @@ def task(list_source):
 
 def test_prefix_is_the_target_languages_code(task, toy_vocabulary):
     vocabulary = Vocabulary.load(toy_vocabulary)
-    there = task("there", ("en", "fr"), "nmt", code_template=LANGUAGE_CODE_TEMPLATE)
+    there = task("there", ("en", "fr"), "nmt", code_template=CODE_TEMPLATE)
     assert vocabulary.pieces(there.prefix(vocabulary)) == ["▁<2fr>"]
     # A language without a piece of its own is spelt.
-    back = task("back", ("fr", "en"), "nmt", code_template=LANGUAGE_CODE_TEMPLATE)
+    back = task("back", ("fr", "en"), "nmt", code_template=CODE_TEMPLATE)
     assert vocabulary.decode(back.prefix(vocabulary)) == "<2en>"
     assert task("none", ("fr", "en"), "tlm").prefix(vocabulary) == ()
 
@@ -51,7 +51,7 @@ def test_shares(task):
     nmt, tlm = task("n", ("en", "fr"), "nmt"), task("t", ("en", "fr"), "tlm")
 
     def shares(*tasks):
-        return MixtureDefinition(name="x", tasks=tasks, parallel_share=0.5).shares()
+        return MixtureDefinition(name="x", tasks=tasks, parallel_share=0.5).group_shares()
 
     assert shares(nmt, mlm, tlm) == {"span_corruption": 0.5, "nmt": 0.25, "tlm": 0.25}
     assert shares(mlm) == {"span_corruption": 1.0}

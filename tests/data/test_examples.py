@@ -72,6 +72,7 @@ def test_noise_depends_on_the_number_only():
 def test_an_error_names_task_and_record():
     class Reader:
         task = TaskSpec(name="mlm.en", corpus="text.en", languages=("en",), rate=1.0)
+        dictionary = None
 
         def segments(self, record):
             return (np.arange(10, 210, dtype=np.int32),)

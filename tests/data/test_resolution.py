@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nmt5.core.errors import ConfigError, DataError, VocabularyError
-from nmt5.data.definitions import LANGUAGE_CODE_TEMPLATE, MixtureDefinition, TaskDefinition
+from nmt5.data.definitions import CODE_TEMPLATE, MixtureDefinition, TaskDefinition
 from nmt5.data.layout import DataConfig
 from nmt5.data.mixture import TokenIds, read_mixture, write_mixture
 from nmt5.data.mixture_audit import plan_run
@@ -38,7 +38,7 @@ def tasks(list_source, toy_sentences):
                 corpus=pair,
                 objective="nmt",
                 languages=(source, target),
-                code_template=LANGUAGE_CODE_TEMPLATE,
+                code_template=CODE_TEMPLATE,
             )
             for source, target in directions
         ),

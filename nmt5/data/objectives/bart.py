@@ -48,12 +48,12 @@ def bart(
     ([12, 13, 5, 99, 5, 1], [10, 11, 5, 12, 13, 5, 1])
 
     Args:
-      segments: one int32 array of token ids, without EOS.
+      segments: one text.
       rng: where order and noise come from.
-      ids: the vocabulary's special ids.
-      prefix: ids put before the inputs, normally none.
-      max_inputs: longest inputs in tokens, EOS counted.
-      max_targets: longest targets in tokens, EOS counted.
+      ids: as for every objective (`nmt5.data.objectives`), like the three after it.
+      prefix: ids before the inputs.
+      max_inputs: longest inputs.
+      max_targets: longest targets.
       masked_part: part of the text that is replaced, in [0, 1).
       mean_span_tokens: mean length of a span, above 0.
       sentence_end_ids: ids after which a sentence ends; none leaves the order as it is.

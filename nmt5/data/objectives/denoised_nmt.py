@@ -40,12 +40,12 @@ def denoised_nmt(
     ([5, 6, 10, 11, 12, 99, 1], [20, 21, 1])
 
     Args:
-      segments: (source, target), int32 arrays of token ids, without EOS.
+      segments: (source, target).
       rng: where the noise comes from.
-      ids: the vocabulary's special ids.
-      prefix: ids put before the source, those of the target-language code; never masked.
-      max_inputs: longest inputs in tokens, prefix and EOS counted.
-      max_targets: longest targets in tokens, EOS counted.
+      ids: as for every objective (`nmt5.data.objectives`), like the three after it.
+      prefix: the code of the target language.
+      max_inputs: longest inputs.
+      max_targets: longest targets.
       noise_density: part of the source that is masked.
       mean_span_tokens: mean length of a masked run.
 

@@ -42,12 +42,12 @@ def mass(
     ([10, 11, 99, 99, 1], [12, 13, 1])
 
     Args:
-      segments: one int32 array of token ids, without EOS.
+      segments: one text.
       rng: where the span's place comes from.
-      ids: the vocabulary's special ids.
-      prefix: ids put before the inputs, normally none.
-      max_inputs: longest inputs in tokens, EOS counted.
-      max_targets: longest targets in tokens, EOS counted.
+      ids: as for every objective (`nmt5.data.objectives`), like the three after it.
+      prefix: ids before the inputs.
+      max_inputs: longest inputs.
+      max_targets: longest targets.
       masked_part: length of the span as a part of the text, in (0, 1].
 
     Returns:

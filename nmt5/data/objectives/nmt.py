@@ -32,12 +32,12 @@ def nmt(
     ([5, 6, 10, 11, 12, 1], [20, 21, 1])
 
     Args:
-      segments: (source, target), int32 arrays of token ids, without EOS.
-      rng: unused; every objective is called alike.
-      ids: the vocabulary's special ids.
-      prefix: ids put before the source, those of the target-language code.
-      max_inputs: longest inputs in tokens, prefix and EOS counted.
-      max_targets: longest targets in tokens, EOS counted.
+      segments: (source, target).
+      rng: unused.
+      ids: as for every objective (`nmt5.data.objectives`), like the three after it.
+      prefix: the code of the target language.
+      max_inputs: longest inputs.
+      max_targets: longest targets.
 
     Returns:
       The example; a side that is too long loses its end.

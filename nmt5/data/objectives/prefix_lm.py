@@ -36,12 +36,12 @@ def prefix_lm(
     ([10, 11, 12, 13, 1], [14, 1])
 
     Args:
-      segments: one int32 array of token ids, without EOS.
+      segments: one text.
       rng: where the cut comes from.
-      ids: the vocabulary's special ids.
-      prefix: ids put before the inputs, normally none.
-      max_inputs: longest inputs in tokens, EOS counted.
-      max_targets: longest targets in tokens, EOS counted.
+      ids: as for every objective (`nmt5.data.objectives`), like the three after it.
+      prefix: ids before the inputs.
+      max_inputs: longest inputs.
+      max_targets: longest targets.
 
     Returns:
       The example. If the inputs are too long they lose their beginning, so that the targets still

@@ -42,12 +42,12 @@ def span_corruption(
     ([10, 11, 12, 13, 14, 15, 99, 1], [99, 16, 1])
 
     Args:
-      segments: one int32 array of token ids, without EOS.
+      segments: one text.
       rng: where the noise comes from.
-      ids: the vocabulary's special ids.
-      prefix: ids put before the inputs, normally none.
-      max_inputs: longest inputs in tokens, EOS counted.
-      max_targets: longest targets in tokens, EOS counted.
+      ids: as for every objective (`nmt5.data.objectives`), like the three after it.
+      prefix: ids before the inputs.
+      max_inputs: longest inputs.
+      max_targets: longest targets.
       noise_density: part of the text that is removed.
       mean_span_tokens: mean length of a removed run.
 

@@ -34,12 +34,12 @@ def tlm(
     ([10, 11, 12, 13, 20, 21, 99, 1], [99, 22, 1])
 
     Args:
-      segments: (source, target), int32 arrays of token ids, without EOS.
+      segments: (source, target).
       rng: where the noise comes from.
-      ids: the vocabulary's special ids.
-      prefix: ids put before the inputs; the paper's TLM has none.
-      max_inputs: longest inputs in tokens, EOS counted.
-      max_targets: longest targets in tokens, EOS counted.
+      ids: as for every objective (`nmt5.data.objectives`), like the three after it.
+      prefix: ids before the inputs; the paper's TLM has none.
+      max_inputs: longest inputs.
+      max_targets: longest targets.
       noise_density: part of the text that is removed.
       mean_span_tokens: mean length of a removed run.
 

@@ -70,8 +70,13 @@ class Corpus:
     source: TextSource
 
     def __post_init__(self):
-        if not _CORPUS_NAME.fullmatch(self.name):
-            raise ConfigError(
-                f"corpus name {self.name!r}: use letters, digits, '.', '_' and '-' only, beginning "
-                "with a letter or digit"
-            )
+        check_corpus_name(self.name)
+
+
+def check_corpus_name(name: str, *, kind: str = "corpus") -> None:
+    """Raises `ConfigError` if a name cannot be a file's or directory's name everywhere."""
+    if not _CORPUS_NAME.fullmatch(name):
+        raise ConfigError(
+            f"{kind} name {name!r}: use letters, digits, '.', '_' and '-' only, beginning "
+            "with a letter or digit"
+        )

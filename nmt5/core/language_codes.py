@@ -1,0 +1,19 @@
+"""The text that tells a model which language to write.
+
+`<2fr> ` as in "Evaluating the Cross-Lingual Effectiveness of Massively Multilingual Neural Machine
+Translation" (Siddhant et al., 2020); the nmT5 paper does not say its own form.
+"""
+
+from nmt5.core.errors import ConfigError
+
+CODE_TEMPLATE = "<2{language}> "
+
+
+def check_code_template(template: str, *, where: str) -> None:
+    """Raises `ConfigError` if a template has a field other than `{language}`."""
+    try:
+        template.format(language="xx")
+    except (KeyError, IndexError, ValueError) as error:
+        raise ConfigError(
+            f"{where}: code_template {template!r} may hold {{language}} and no other field"
+        ) from error
