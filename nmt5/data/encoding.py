@@ -59,7 +59,7 @@ def encode_examples(
 
     For one language the values of a block are the ids of a document: id 0 removed, and of a
     document with more than `max_document_tokens` ids one aligned chunk, drawn by its key. For two
-    they are the whole record of a pair as `nmt5.data.store.encode_record` lays it out. Documents
+    they are a whole pair as `nmt5.data.shard_files.encode_record` lays it out. Documents
     without ids and pairs with an empty side are dropped as "empty".
 
     Args:

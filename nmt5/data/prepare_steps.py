@@ -9,21 +9,23 @@ from collections.abc import Iterable, Iterator
 import dataclasses
 import functools
 import itertools
+import operator
 import os
 import pathlib
 import shutil
 
-from array_record.python import array_record_module
+import numpy as np
 
 from nmt5.core.errors import DataError, StorageError, UserError
 from nmt5.core.files import storage_faults, write_json
-from nmt5.data import runs, store
+from nmt5.data import runs, shard_files, store
 from nmt5.data.encoding import Tally, encode_examples
 from nmt5.data.prepare_progress import UnitNotes
 from nmt5.data.sources.base import Corpus
 from nmt5.data.vocabulary import Vocabulary
 
 TRAIN = "train"
+PAIRS_PER_RECORD = 16
 # Directories within the temporary one.
 DIRECTORIES = ("runs", "notes", "corpora", "failures")
 _BATCH_EXAMPLES = 1024
@@ -171,9 +173,10 @@ def _batches(
     """Yields lists of consecutive examples, few enough that long documents stay cheap to hold."""
     examples = iter(examples)
     batch, characters = [], 0
+    first_text = operator.itemgetter(languages[0])
     while some := list(itertools.islice(examples, _LOOK_EXAMPLES)):
         batch += some
-        characters += sum(len(example[languages[0]]) for example in some)
+        characters += sum(map(len, map(first_text, some)))
         if len(batch) >= _BATCH_EXAMPLES or characters >= _BATCH_CHARACTERS:
             yield batch
             batch, characters = [], 0
@@ -218,40 +221,29 @@ def write_shard(setting: Setting, task: _ShardTask) -> tuple[str, _WrittenShard]
         directory = setting.path("corpora", task.corpus)
         path = os.path.join(directory, file)
         if len(setting.corpora[task.corpus].source.languages) == 1:
-            options = store.SEGMENT_WRITER_OPTIONS
-            records = _segments(block, segment_tokens=setting.segment_tokens)
+            text = block.in_key_order().values
+            num_records = -(-len(text) // setting.segment_tokens)
+            options = shard_files.SEGMENT_WRITER_OPTIONS
+            records = _segments(text, segment_tokens=setting.segment_tokens)
         else:
-            options = store.PAIR_WRITER_OPTIONS
-            records = block.in_key_order().split()
+            block, num_records = block.in_key_order(), len(block)
+            options = shard_files.GROUPED_WRITER_OPTIONS
+            records = shard_files.group_records(
+                block.values.astype("<i4", copy=False).tobytes(),
+                np.cumsum(block.lengths),
+                each=PAIRS_PER_RECORD,
+            )
         with storage_faults("writing", path):
             os.makedirs(directory, exist_ok=True)
-            num_records = _write_records(path, records, options=options)
+            shard_files.write_records(path, records, options=options)
         info = store.ShardInfo(file=file, num_records=num_records, sha256=store.file_sha256(path))
     return task.corpus, _WrittenShard(task.split, task.shard, info, task.tally, task.errors)
 
 
-def _segments(block: runs.Block, *, segment_tokens: int) -> Iterator[bytes]:
+def _segments(text: np.ndarray, *, segment_tokens: int) -> Iterator[bytes]:
     """Yields records of running text: documents in key order, without separator, cut evenly."""
-    text = block.in_key_order().values
     for start in range(0, len(text), segment_tokens):
-        yield store.encode_record([text[start : start + segment_tokens]])
-
-
-def _write_records(path: str, records: Iterable[bytes], *, options: str) -> int:
-    writer = array_record_module.ArrayRecordWriter(path, options)
-    num_records = 0
-    try:
-        for record in records:
-            writer.write(record)
-            num_records += 1
-    except Exception as error:  # the bindings raise whatever Riegeli reports, most often ENOSPC
-        raise StorageError(f"prepare: writing {path}: {error}") from error
-    finally:
-        try:
-            writer.close()
-        except Exception as error:
-            raise StorageError(f"prepare: writing {path}: {error}") from error
-    return num_records
+        yield shard_files.encode_record([text[start : start + segment_tokens]])
 
 
 def finish(setting: Setting, corpus: tuple[str, Iterable[_WrittenShard]]) -> None:
@@ -279,6 +271,7 @@ def finish(setting: Setting, corpus: tuple[str, Iterable[_WrittenShard]]) -> Non
         segment_tokens=setting.segment_tokens if len(source.languages) == 1 else None,
         source=setting.fingerprints[name],
         splits=splits,
+        examples_per_record=PAIRS_PER_RECORD if len(source.languages) == 2 else 1,
     )
     store.write_corpus_info(setting.path("corpora"), info)
     place = pathlib.Path(setting.store).expanduser() / name

@@ -7,7 +7,7 @@ from an example's position (source shard, index), not from its text, so that equ
 end up side by side.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 import dataclasses
 import hashlib
 import os
@@ -54,14 +54,6 @@ class Block:
             np.take(self.values, index, out=values[at : at + total])
             at += total
         return Block(self.keys[order], lengths, values)
-
-    def split(self) -> Iterator[bytes]:
-        """Yields the values of each example as little-endian int32 bytes."""
-        content = self.values.astype("<i4", copy=False).tobytes()
-        start = 0
-        for end in (4 * np.cumsum(self.lengths)).tolist():
-            yield content[start:end]
-            start = end
 
 
 def concatenate(blocks: Sequence[Block]) -> Block:

@@ -3,39 +3,57 @@
     <store root>/<corpus>/corpus.json                          counts, fingerprints, shards
     <store root>/<corpus>/train-00000-of-00002.arrayrecord     records of token ids
 
-A record is a tuple of id sequences: one segment of running text for a monolingual corpus, the two
-sides of a sentence pair for a parallel one. `corpus.json` is written last, so a corpus without it
-does not exist. Nothing here imports TensorFlow, SeqIO, Beam or JAX.
+An example is a tuple of id sequences: one segment of running text for a monolingual corpus, the two
+sides of a sentence pair for a parallel one; `nmt5.data.shard_files` says how files hold them.
+`corpus.json` is written last, so a corpus without it does not exist. Nothing here imports
+TensorFlow, SeqIO, Beam or JAX.
 """
 
 import bisect
-import collections
 from collections.abc import Mapping, Sequence
 import dataclasses
 import hashlib
 import itertools
 import os
-import threading
 
-from array_record.python import array_record_module
 from etils import epath
 import numpy as np
 
 from nmt5.core.errors import DataError, StorageError, unknown_name
 from nmt5.core.files import read_json, storage_faults, write_json
+from nmt5.data.shard_files import (
+    PAIR_WRITER_OPTIONS,
+    SEGMENT_WRITER_OPTIONS,
+    OpenFiles,
+    decode_record,
+    encode_record,
+    example_of_group,
+)
 
-FORMAT = 1
+__all__ = [
+    "CORPUS_FILE",
+    "FORMAT",
+    "PAIR_WRITER_OPTIONS",
+    "SEGMENT_WRITER_OPTIONS",
+    "CorpusInfo",
+    "OpenFiles",
+    "ShardInfo",
+    "SplitInfo",
+    "StoredSplit",
+    "corpus_directory",
+    "corpus_exists",
+    "decode_record",
+    "encode_record",
+    "file_sha256",
+    "list_corpora",
+    "open_split",
+    "read_corpus_info",
+    "verify_corpus",
+    "write_corpus_info",
+]
+
+FORMAT = 2
 CORPUS_FILE = "corpus.json"
-
-# Measured with 1,137-id segments and pairs of 5 to 60 ids per side; one thread reads at random.
-# Segments: group 1 zstd:1 17 us, 46% of raw size; uncompressed 9 us, 102%; group 4 28 us, 41%.
-# Pairs: group 16 zstd:1 13 us, 48%; group 1 uncompressed 38 us, 123%; group 1 snappy 38 us, 100%.
-SEGMENT_WRITER_OPTIONS = "group_size:1,zstd:1"
-PAIR_WRITER_OPTIONS = "group_size:16,zstd:1"
-# Without these a reader owns threads and 16 MB of read-ahead.
-_READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
-
-DEFAULT_OPEN_FILES = 128
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,7 +62,7 @@ class ShardInfo:
 
     Attributes:
       file: name within the corpus directory.
-      num_records: records in it.
+      num_records: segments or pairs in it.
       sha256: of its bytes.
     """
 
@@ -92,6 +110,7 @@ class CorpusInfo:
       segment_tokens: length of a full segment; None for pairs.
       source: fingerprint of the source's settings; equal settings need not be prepared again.
       splits: `{split: SplitInfo}`.
+      examples_per_record: segments or pairs in every ArrayRecord record but a file's last.
     """
 
     name: str
@@ -101,82 +120,7 @@ class CorpusInfo:
     segment_tokens: int | None
     source: str
     splits: Mapping[str, SplitInfo]
-
-
-def encode_record(sequences: Sequence[np.ndarray]) -> bytes:
-    """Packs id sequences into one record: count, lengths, then all ids, as little-endian int32.
-
-    >>> len(encode_record([np.array([7, 8]), np.array([9])]))  # 2 | 2 1 | 7 8 9
-    24
-
-    Ids are left four bytes wide: the shard's zstd takes the zeros out again, and decoding is then
-    one view (0.3 us for 1,137 ids against 15 us for three-byte ids).
-    """
-    head = np.array([len(sequences), *map(len, sequences)], dtype="<i4")
-    return head.tobytes() + b"".join(np.asarray(ids, dtype="<i4").tobytes() for ids in sequences)
-
-
-def decode_record(record: bytes) -> tuple[np.ndarray, ...]:
-    """Returns the id sequences of a record as read-only int32 views of it.
-
-    >>> [ids.tolist() for ids in decode_record(encode_record([np.array([7, 8]), np.array([9])]))]
-    [[7, 8], [9]]
-    """
-    values = np.frombuffer(record, dtype="<i4")
-    count = int(values[0])
-    sequences, start = [], 1 + count
-    for length in values[1:start].tolist():
-        sequences.append(values[start : start + length])
-        start += length
-    return tuple(sequences)
-
-
-class OpenFiles:
-    """The most recently used ArrayRecord readers, at most `limit`; shared by many splits.
-
-    Safe for threads: a reader that is dropped while another thread reads from it closes when that
-    read ends. Not pickled with a split: each process has its own.
-    """
-
-    def __init__(self, limit: int = DEFAULT_OPEN_FILES):
-        self.limit = limit
-        self._readers = collections.OrderedDict()
-        self._lock = threading.Lock()
-
-    def __len__(self) -> int:
-        return len(self._readers)
-
-    def reader(self, path: str, *, num_records: int) -> array_record_module.ArrayRecordReader:
-        """Returns an open reader of `path`.
-
-        Raises:
-          DataError: the file is missing, truncated, or holds another number of records.
-        """
-        with self._lock:
-            reader = self._readers.get(path)
-            if reader is not None:
-                self._readers.move_to_end(path)
-                return reader
-            # Opened under the lock: two threads that miss together must not open it twice.
-            reader = _open_reader(path, num_records=num_records)
-            while len(self._readers) >= self.limit:
-                self._readers.popitem(last=False)
-            self._readers[path] = reader
-            return reader
-
-
-def _open_reader(path: str, *, num_records: int) -> array_record_module.ArrayRecordReader:
-    remedy = "delete its directory and run `nmt5 prepare` again"
-    if not os.path.exists(path):
-        raise DataError(f"store: shard {path} does not exist; {remedy}")
-    try:
-        reader = array_record_module.ArrayRecordReader(path, _READER_OPTIONS)
-        found = reader.num_records()
-    except Exception as error:  # the bindings raise whatever Riegeli reports
-        raise DataError(f"store: shard {path} cannot be read ({error}); {remedy}") from error
-    if found != num_records:
-        raise DataError(f"store: shard {path}: {found} records, expected {num_records}; {remedy}")
-    return reader
+    examples_per_record: int = 1
 
 
 _open_files_of_this_process = OpenFiles()
@@ -191,11 +135,20 @@ class StoredSplit(Sequence):
     Attributes:
       directory: the corpus directory.
       info: what `corpus.json` says about this split.
+      examples_per_record: as `CorpusInfo` says.
     """
 
-    def __init__(self, directory: str, info: SplitInfo, *, open_files: OpenFiles | None = None):
+    def __init__(
+        self,
+        directory: str,
+        info: SplitInfo,
+        *,
+        examples_per_record: int = 1,
+        open_files: OpenFiles | None = None,
+    ):
         self.directory = directory
         self.info = info
+        self.examples_per_record = examples_per_record
         self._open_files = open_files
         self._paths = [os.path.join(directory, shard.file) for shard in info.shards]
         self._ends = list(itertools.accumulate(shard.num_records for shard in info.shards))
@@ -215,9 +168,12 @@ class StoredSplit(Sequence):
         open_files = self._open_files
         if open_files is None:
             open_files = _open_files_of_this_process
-        reader = open_files.reader(self._paths[shard], num_records=num_records)
+        each = self.examples_per_record
+        reader = open_files.reader(self._paths[shard], num_records=-(-num_records // each))
         try:
-            return decode_record(reader.read([offset])[0])
+            if each == 1:
+                return decode_record(reader.read([offset])[0])
+            return example_of_group(reader.read([offset // each])[0], offset % each)
         except Exception as error:  # Riegeli found damage, or the record is none of ours
             raise DataError(
                 f"store: shard {self._paths[shard]}: record {offset} cannot be read ({error}); "
@@ -313,7 +269,12 @@ def open_split(
         directory = corpus_directory(store_root, corpus)
         raise DataError(f"store: {directory}: {unknown_name('split', split, info.splits)}")
     directory = os.fspath(corpus_directory(store_root, corpus))
-    return StoredSplit(directory, info.splits[split], open_files=open_files)
+    return StoredSplit(
+        directory,
+        info.splits[split],
+        examples_per_record=info.examples_per_record,
+        open_files=open_files,
+    )
 
 
 def verify_corpus(store_root: os.PathLike | str, corpus: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from nmt5.core.errors import ConfigError, DataError, StorageError, VocabularyError
 from nmt5.data import prepare as prepare_module
-from nmt5.data import prepare_steps, store
+from nmt5.data import prepare_steps, shard_files, store
 from nmt5.data.prepare import PrepareConfig, prepare
 from nmt5.data.sources.base import Corpus, TextSource
 from nmt5.data.sources.filters import filtered
@@ -221,7 +221,7 @@ def test_unwritable_store_and_full_disk(config, corpora, tmp_path, monkeypatch):
         def close(self):
             raise RuntimeError("Failed to close: No space left on device")
 
-    monkeypatch.setattr(prepare_steps.array_record_module, "ArrayRecordWriter", FullDisk)
+    monkeypatch.setattr(shard_files.array_record_module, "ArrayRecordWriter", FullDisk)
     with pytest.raises(StorageError, match="No space left on device") as error:
         prepare(config, corpora)
     assert "while running" not in str(error.value)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 import dataclasses
+import operator
 
 from nmt5.core.errors import ConfigError, DataError, unknown_name
 from nmt5.data.sources.compressed_files import DROP, read_lines
@@ -59,7 +60,8 @@ class TsvSource(FileSource):
         first = 2 if self.header else 1
         languages, score = self.languages, self.score
         most = max(columns)
-        text = columns[: len(languages)]
+        # Python's lock is what several workers wait for, so each line costs as little as it can.
+        text = operator.itemgetter(*columns[: len(languages)])
         for number, line in enumerate(lines, first):
             if line is None:
                 continue
@@ -75,7 +77,8 @@ class TsvSource(FileSource):
             if score and not score.keeps(fields[columns[-1]], place=f"{path}: line {number}"):
                 dropped["low score"] += 1
                 continue
-            yield dict(zip(languages, [fields[column] for column in text]))
+            texts = text(fields)
+            yield dict(zip(languages, texts if len(languages) > 1 else (texts,)))
 
     def _all_columns(self) -> tuple[int | str, ...]:
         return self.columns + ((self.score.column,) if self.score else ())
