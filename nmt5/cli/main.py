@@ -26,6 +26,7 @@ COMMANDS = {
     "sampling": "print how often each language is sampled",
     "train": "pre-train or continue from a checkpoint",
     "finetune": "train on a task, choose the checkpoint on validation, test it once",
+    "protocol": "compare checkpoints over tasks, languages and seeds as the papers do",
     "evaluate": "score checkpoints: retrieval across languages, translation",
     "infer": "translate lines of a file or of standard input",
     "convert": "convert a checkpoint between published formats",

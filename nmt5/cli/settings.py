@@ -36,6 +36,7 @@ CONFIGURABLES = {
     "DecodingConfig": "nmt5.decoding.decoding_config",
     "TaskConfig": "nmt5.evaluation.task_config",
     "FinetuneConfig": "nmt5.finetuning.config",
+    "ProtocolConfig": "nmt5.finetuning.protocol_config",
     "ConvertConfig": "nmt5.checkpoints.conversion",
     "AddTokensConfig": "nmt5.checkpoints.vocabulary_bridge",
     "Report": "nmt5.cli.report_command",
@@ -152,7 +153,8 @@ def macro(name: str) -> Any:
 
 def bound(name: str) -> dict[str, Any]:
     """Returns what gin read for a setting in the scopes that are open, references resolved."""
-    return dict(gin.get_bindings(_configurable(name)))
+    _configurable(name)
+    return dict(gin.get_bindings(f"{CONFIGURABLES[name]}.{name}"))
 
 
 def build(name: str, **values: Any) -> Any:

@@ -7,7 +7,6 @@
 A split "validation" beside the first part's training text holds examples to watch the loss on.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 import dataclasses
 import itertools
@@ -177,8 +176,8 @@ def _write_split(
     directory: epath.Path, split: str, examples: Iterable[TextExample], vocabulary: Vocabulary
 ) -> SplitInfo:
     path = directory / f"{split}-00000-of-00001.arrayrecord"
-    tokens = Counter(dict.fromkeys(SIDES, 0))
-    lengths = {side: Counter() for side in SIDES}
+    tokens = dict.fromkeys(SIDES, 0)
+    lengths: dict[str, dict[str, int]] = {side: {} for side in SIDES}
     number = 0
     try:
         writer = array_record_module.ArrayRecordWriter(os.fspath(path), PAIR_WRITER_OPTIONS)
@@ -189,7 +188,8 @@ def _write_split(
                 for side, ids in zip(SIDES, pair, strict=True):
                     tokens[side] += len(ids)
                     # The exact length, where others have a power of two.
-                    lengths[side][str(len(ids))] += 1
+                    key = str(len(ids))
+                    lengths[side][key] = lengths[side].get(key, 0) + 1
         finally:
             writer.close()
     except RuntimeError as error:  # what Riegeli's bindings raise, most often for want of space

@@ -115,6 +115,6 @@ def default_task(
     return ProtocolTask(
         benchmark=benchmark.name,
         setting=setting,
-        language=language if setting == "in_language" else None,
+        language=language if setting in ("in_language", "zeroshot", "few_shot") else None,
         selection=config.selection,
     )

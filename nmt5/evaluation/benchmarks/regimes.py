@@ -1,6 +1,7 @@
 """What is trained on and what is evaluated in each setting of the papers.
 
-zeroshot         English examples, perhaps another benchmark's (SQuAD for XQuAD and MLQA)
+zeroshot         English examples, perhaps another benchmark's (SQuAD for XQuAD and MLQA); or with a
+                 language that one's own, reported in all languages
 translate_train  the English ones and their translations
 in_language      one language's own examples
 multilingual     all languages' own examples
@@ -47,6 +48,10 @@ class Plan:
     selected_on_test: bool
 
 
+def _is_english(language: str) -> bool:
+    return language.split("_")[0] == ENGLISH
+
+
 def settings_of(benchmark: Benchmark) -> tuple[str, ...]:
     """Returns the settings that a benchmark's data allows; none if it only trains others."""
     if not {"validation", "test"} & set(benchmark.splits):
@@ -75,9 +80,11 @@ def plan(
     Args:
       benchmark: which.
       setting: one of `settings_of(benchmark)`.
-      language: the language of "in_language"; other settings take none.
-      selection: what chooses the checkpoint: the validation scores of all languages or of English,
-        or "held_out_english", 400 of the English training examples, which are then not trained on:
+      language: the language of "in_language"; of "zeroshot" and "few_shot" the one that is trained
+        on instead of English; other settings take none.
+      selection: what chooses the checkpoint: the validation scores of all languages or of English
+        ("english"; of the language that is trained on, where one is given), or
+        "held_out_english", 400 of the English training examples, which are then not trained on:
         the only honest choice where the reported split is the validation split (TyDi QA).
       seed: chooses the few examples of "few_shot".
 
@@ -89,21 +96,25 @@ def plan(
         raise ConfigError(f"{benchmark.name}: {unknown_name('setting', setting, allowed)}")
     if selection not in SELECTIONS:
         raise ConfigError(f"{benchmark.name}: {unknown_name('selection', selection, SELECTIONS)}")
-    if (language is not None) != (setting == "in_language"):
+    takes_one = setting == "in_language" or (language and setting in ("zeroshot", "few_shot"))
+    if (language is not None) != bool(takes_one):
         raise ConfigError(
-            f"{benchmark.name}: setting 'in_language' needs a language, other settings take none; "
-            f"found setting '{setting}', language {language!r}"
+            f"{benchmark.name}: setting 'in_language' needs a language, 'zeroshot' and 'few_shot' "
+            f"may have one, other settings take none; found setting '{setting}', language "
+            f"{language!r}"
         )
-    languages = benchmark.languages if language is None else (language,)
+    languages = (language,) if language and setting == "in_language" else benchmark.languages
     choose_on = "validation" if "validation" in benchmark.splits else benchmark.test_split
     choosing = languages
     if choose_on == "validation" and benchmark.validation_languages:
         choosing = benchmark.validation_languages
-    english = tuple(one for one in choosing if one.split("_")[0] == ENGLISH)
-    if selection == "english" and language is None and english:
+    english = tuple(
+        one for one in choosing if one == language or (not language and _is_english(one))
+    )
+    if selection == "english" and english:
         choosing = english
-    if language is not None:
-        choosing = (language,)
+    if setting == "in_language":
+        choosing = languages
     train = _training(benchmark, setting, language, seed)
     chosen_on = tuple(
         Part(benchmark=benchmark.name, language=one, split=choose_on) for one in choosing
@@ -171,23 +182,26 @@ def _training(
     benchmark: Benchmark, setting: str, language: str | None, seed: int
 ) -> tuple[Part, ...]:
     name = benchmark.name
-    if setting == "in_language":
+    source = benchmark.zeroshot
+    if language is not None:
         if language not in benchmark.train_languages:
             known: Sequence[str] = benchmark.train_languages
             message = unknown_name("language with training data", str(language), known)
             raise ConfigError(f"{name}: {message}")
-        return (Part(benchmark=name, language=language),)
+        source = Part(benchmark=name, language=language)
+        if setting == "in_language":
+            return (source,)
     if setting == "multilingual":
         return tuple(Part(benchmark=name, language=one) for one in benchmark.train_languages)
     if setting == "large_data":
         return (benchmark.large_data,)
     if setting == "few_shot":
-        return (dataclasses.replace(benchmark.zeroshot, limit=FEW, seed=seed),)
+        return (dataclasses.replace(source, limit=FEW, seed=seed),)
     if setting == "translate_train":
         translated = tuple(
             Part(benchmark=name, language=one, split="translate_train")
             for one in benchmark.languages
             if one != ENGLISH
         )
-        return (benchmark.zeroshot, *translated)
-    return (benchmark.zeroshot,)
+        return (source, *translated)
+    return (source,)

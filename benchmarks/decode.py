@@ -1,0 +1,220 @@
+"""Decoding against transformers' `generate`: same CPU, same weights, same sources, float32.
+
+    python benchmarks/decode.py --peer_python=/path/to/python [--size mt5_small] [--sentences 64]
+
+The peer's Python needs torch and transformers 4.57. A model of random weights is exported to
+Hugging Face's format, so both search the same function; 64 sources of mixed length (as sentences
+have: 5 to 100 ids) are written up to 32 ids each. The peer decodes them sorted by length in batches
+of 16, and again as one padded batch; its faster way counts. Both sides are timed after a first pass
+(compilation here, warm-up there), `--repeats` times, and medians compared.
+
+Bars: sentences per second, ours / transformers', at least 2.0 greedy and 1.5 with beam 4; and the
+ids equal, so that both did the same work. Exits with 1 below a bar.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+BARS = {"greedy": 2.0, "beam 4": 1.5}
+# The peer's defaults for beam search are ours under `length_rule = "hf"`.
+BEAM = {"beam_size": 4, "alpha": 1.0, "length_rule": "hf"}
+
+PEER = """
+import json, sys, time
+import torch, transformers
+directory, config = sys.argv[1], json.loads(sys.argv[2])
+torch.set_num_threads(config["threads"])
+model = transformers.AutoModelForSeq2SeqLM.from_pretrained(directory).eval()
+sources = json.loads(open(config["sources"]).read())
+
+def batches(rows):
+    order = sorted(range(len(sources)), key=lambda i: -len(sources[i]))
+    for start in range(0, len(order), rows):
+        chosen = order[start : start + rows]
+        width = max(len(sources[i]) for i in chosen) + 1
+        ids = torch.zeros((len(chosen), width), dtype=torch.long)
+        for row, i in enumerate(chosen):
+            tokens = sources[i] + [1]
+            ids[row, : len(tokens)] = torch.tensor(tokens)
+        yield chosen, ids, (ids != 0).long()
+
+def decode(rows, **settings):
+    found = [None] * len(sources)
+    with torch.inference_mode():
+        for chosen, ids, mask in batches(rows):
+            out = model.generate(input_ids=ids, attention_mask=mask, do_sample=False,
+                                 max_new_tokens=config["max_new_tokens"], min_length=0, **settings)
+            for row, i in enumerate(chosen):
+                found[i] = out[row, 1:].tolist()
+    return found
+
+result = {"versions": [torch.__version__, transformers.__version__]}
+for name, settings in (("greedy", {"num_beams": 1}),
+                       ("beam 4", {"num_beams": 4, "length_penalty": 1.0})):
+    best = None
+    for rows in (16, len(sources)):
+        decode(rows, **settings)
+        seconds = []
+        for _ in range(config["repeats"]):
+            began = time.perf_counter()
+            found = decode(rows, **settings)
+            seconds.append(time.perf_counter() - began)
+        middle = sorted(seconds)[len(seconds) // 2]
+        if best is None or middle < best["seconds"]:
+            best = {"seconds": middle, "rows": rows, "ids": found}
+    result[name] = best
+print(json.dumps(result))
+"""
+
+
+def sources_of_mixed_length(number: int, *, vocab: int) -> list[list[int]]:
+    """Returns token ids; lengths spread as sentences' do, log-normal around 25."""
+    rng = np.random.default_rng(0)
+    lengths = np.clip(np.exp(rng.normal(3.2, 0.6, number)), 5, 100).astype(int)
+    return [rng.integers(300, vocab - 200, length).tolist() for length in lengths]
+
+
+def export(config, params, directory: pathlib.Path) -> None:
+    """Writes the parameters as a Hugging Face directory."""
+    from nmt5.checkpoints.conversion import ConvertConfig, convert
+    from nmt5.checkpoints.t5x_export import LegacyWriter
+    from nmt5.core.pytrees import flatten_paths
+
+    source = directory / "t5x" / "checkpoint_1"
+    source.mkdir(parents=True)
+    writer = LegacyWriter(source)
+    for name, values in flatten_paths(params).items():
+        writer.write(f"target/{name}", np.asarray(values))
+    writer.write("state/step", np.int32(1))
+    writer.finish()
+    convert(
+        ConvertConfig(source=str(source), target=str(directory / "hf"), format="huggingface"),
+        report=lambda line: None,
+    )
+
+
+def ours(params, config, sources, *, max_tokens: int, repeats: int, rows: int):
+    """Returns `{method: (seconds, ids)}`, medians of `repeats` after a first pass."""
+    from nmt5.decoding.decoding_config import DecodingConfig
+    from nmt5.decoding.translate import translate
+
+    found = {}
+    for name in BARS:
+        settings = BEAM if name != "greedy" else {}
+        decoding = DecodingConfig(
+            method=name.split()[0],
+            max_input_tokens=128,
+            max_output_tokens=max_tokens,
+            batch_rows=rows,
+            **settings,
+        )
+
+        def decode(decoding=decoding):
+            return translate(
+                params,
+                config=config,
+                token_lists=sources,
+                num_ids=config.vocab_size,
+                decoding=decoding,
+            )
+
+        decode()
+        seconds = []
+        for _ in range(repeats):
+            began = time.perf_counter()
+            outputs = decode()
+            seconds.append(time.perf_counter() - began)
+        found[name] = statistics.median(seconds), outputs.ids
+    return found
+
+
+def same_ids(ours_ids, peer_ids, *, eos: int = 1, pad: int = 0) -> int:
+    """Returns how many outputs are equal up to the end of sequence."""
+    equal = 0
+    for first, second in zip(ours_ids, peer_ids, strict=True):
+        cut = second[: second.index(eos)] if eos in second else [t for t in second if t != pad]
+        equal += first == cut
+    return equal
+
+
+def main() -> int:
+    """Prints a line per method and returns 1 if one is below its bar."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--peer_python", default=sys.executable)
+    parser.add_argument("--size", default="mt5_small")
+    parser.add_argument("--vocab_size", type=int, default=None)
+    parser.add_argument("--sentences", type=int, default=64)
+    parser.add_argument("--max_tokens", type=int, default=32)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--rows", type=int, default=64)
+    args = parser.parse_args()
+
+    import jax
+
+    from nmt5.model.config import model_config
+    from nmt5.model.parameters import init_params
+
+    config = model_config(args.size)
+    if args.vocab_size:
+        config = dataclasses.replace(config, vocab_size=args.vocab_size)
+    params = init_params(config, jax.random.key(0))
+    sources = sources_of_mixed_length(args.sentences, vocab=config.vocab_size)
+    with tempfile.TemporaryDirectory() as temporary:
+        directory = pathlib.Path(temporary)
+        export(config, params, directory)
+        (directory / "sources.json").write_text(json.dumps(sources))
+        settings = {
+            "sources": str(directory / "sources.json"),
+            "threads": os.cpu_count(),
+            "max_new_tokens": args.max_tokens,
+            "repeats": args.repeats,
+        }
+        found = ours(
+            params,
+            config,
+            sources,
+            max_tokens=args.max_tokens,
+            repeats=args.repeats,
+            rows=args.rows,
+        )
+        peer = json.loads(
+            subprocess.run(
+                [args.peer_python, "-c", PEER, str(directory / "hf"), json.dumps(settings)],
+                check=True,
+                capture_output=True,
+                text=True,
+            ).stdout.splitlines()[-1]
+        )
+    print(
+        f"{args.size}, vocabulary {config.vocab_size}, {args.sentences} sentences, up to "
+        f"{args.max_tokens} ids, {os.cpu_count()} CPUs; torch {peer['versions'][0]}, transformers "
+        f"{peer['versions'][1]}, jax {jax.__version__}"
+    )
+    print(f"{'method':10} {'ours':>9} {'peer':>9}  sentences/s   {'ratio':>6} {'bar':>5}  same ids")
+    failed = False
+    for name, bar in BARS.items():
+        seconds, ids = found[name]
+        ratio = peer[name]["seconds"] / seconds
+        equal = same_ids(ids, peer[name]["ids"])
+        passed = ratio >= bar and equal == len(sources)
+        failed |= not passed
+        print(
+            f"{name:10} {len(sources) / seconds:9.2f} {len(sources) / peer[name]['seconds']:9.2f}"
+            f"{'':16} {ratio:6.2f} {bar:5.1f}  {equal}/{len(sources)}  "
+            f"{'pass' if passed else 'FAIL'}  (peer's batches of {peer[name]['rows']})"
+        )
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
