@@ -8,6 +8,7 @@ parameters once.
 from collections.abc import Mapping
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import jax
@@ -67,13 +68,26 @@ class LossConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StepConfig:
-    """All that a step depends on besides state and batch; static, so hashable."""
+    """All that a step depends on besides state and batch; static, so hashable.
+
+    Attributes:
+      model: the model.
+      optimizer: the optimizer.
+      loss: how logits become a loss.
+      seed: of dropout.
+      vocab_shards: parts that the vocabulary is split into.
+      microbatches: parts that a batch is worked through in, one after the other.
+      row_shards: parts that the rows of a batch are split into over the devices; a microbatch
+        takes its rows from each of them.
+    """
 
     model: ModelConfig
     optimizer: OptimizerConfig
     loss: LossConfig
     seed: int = 0
     vocab_shards: int = 1
+    microbatches: int = 1
+    row_shards: int = 1
 
 
 def objective_sums(
@@ -121,15 +135,103 @@ def batch_loss(
     *,
     config: StepConfig,
     dropout_key: Key[Array, ""] | None = None,
+    tokens: float | Float[Array, ""] | None = None,
 ) -> tuple[Float[Array, ""], dict[str, LossSums]]:
-    """Returns the loss of all objectives together, and each one's sums."""
+    """Returns the loss of all objectives together, and each one's sums.
+
+    Args:
+      params: the model's parameters.
+      batch: `{objective: {feature: (rows, length)}}`.
+      config: model and loss.
+      dropout_key: randomness of dropout; None switches dropout off.
+      tokens: divides the summed loss; None takes `normalizing_factor` or this batch's targets.
+    """
     sums = {}
     for number, (objective, group) in enumerate(sorted(batch.items())):
         key = None if dropout_key is None else jax.random.fold_in(dropout_key, number)
         sums[objective] = objective_sums(params, group, config=config, dropout_key=key)
     total = sum(part.loss for part in sums.values())
-    tokens = config.loss.normalizing_factor or sum(part.weight for part in sums.values())
+    if tokens is None:
+        tokens = config.loss.normalizing_factor or sum(part.weight for part in sums.values())
     return total / jnp.maximum(tokens, 1.0), sums
+
+
+def loss_and_grads(
+    params: Mapping[str, Any],
+    batch: Batch,
+    *,
+    config: StepConfig,
+    dropout_key: Key[Array, ""] | None = None,
+) -> tuple[tuple[Float[Array, ""], dict[str, LossSums]], Mapping[str, Any]]:
+    """Returns `batch_loss` and its gradient, worked out in `config.microbatches` parts.
+
+    The parts' gradients are summed in the parameters' dtype, each divided by the target tokens of
+    the whole batch, so the result is that of the whole batch up to the order of summation. Only
+    dropout differs: part m has the randomness of `fold_in(dropout_key, m)`, so that each row gets
+    noise of its own; with one part it is that of `dropout_key`.
+    """
+    if config.microbatches == 1:
+        loss_of = functools.partial(batch_loss, batch=batch, config=config, dropout_key=dropout_key)
+        return jax.value_and_grad(loss_of, has_aux=True)(params)
+    tokens = config.loss.normalizing_factor or sum(
+        jnp.sum(group[features.DECODER_LOSS_WEIGHTS].astype(jnp.float32))
+        for group in batch.values()
+    )
+
+    def part(number, rows):
+        key = None if dropout_key is None else jax.random.fold_in(dropout_key, number)
+        loss_of = functools.partial(
+            batch_loss, batch=rows, config=config, dropout_key=key, tokens=tokens
+        )
+        return jax.value_and_grad(loss_of, has_aux=True)(params)
+
+    def add(total, numbered):
+        return jax.tree.map(jnp.add, total, part(*numbered)), None
+
+    split = functools.partial(
+        _microbatches, count=config.microbatches, row_shards=config.row_shards
+    )
+    parts = jnp.arange(config.microbatches), jax.tree.map(split, dict(batch))
+    zeros = jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
+        jax.eval_shape(lambda: part(*jax.tree.map(lambda leaf: leaf[0], parts))),
+    )
+    total, _ = jax.lax.scan(add, zeros, parts)
+    return total
+
+
+def _microbatches(rows: Int[Array, "B _"], *, count: int, row_shards: int) -> Int[Array, "_ _ _"]:
+    """Returns the rows as (count, rows / count, length), without moving any between devices.
+
+    Each of the `row_shards` devices holds a run of rows, of which every microbatch gets a part.
+    """
+    length = rows.shape[1]
+    by_shard = rows.reshape(row_shards, count, -1, length)
+    return by_shard.swapaxes(0, 1).reshape(count, -1, length)
+
+
+def check_microbatches(rows: Mapping[str, int], *, microbatches: int, row_shards: int) -> None:
+    """Checks that every part of a batch gives every device the same number of rows.
+
+    Args:
+      rows: `{objective: rows of a batch}`.
+      microbatches: parts that a batch is worked through in.
+      row_shards: parts that its rows are split into over the devices.
+
+    Raises:
+      ConfigError: an objective's rows cannot be divided so; names the numbers that would do.
+    """
+    wrong = [name for name, count in rows.items() if count % (microbatches * row_shards)]
+    if wrong:
+        shared = math.gcd(*(count // row_shards for count in rows.values()))
+        possible = [number for number in range(1, shared + 1) if shared % number == 0]
+        shown = ", ".join(f"'{name}' {rows[name]}" for name in wrong)
+        raise ConfigError(
+            f"TrainConfig.microbatches is {microbatches}: with {row_shards} data-parallel parts "
+            f"the rows of a batch must be multiples of {microbatches * row_shards}, found {shown}; "
+            f"possible here: {', '.join(map(str, possible))}; or change "
+            "DataConfig.encoder_tokens_per_batch"
+        )
 
 
 def train_step(
@@ -151,8 +253,7 @@ def train_step(
     """
     wants_dropout = config.model.dropout_rate > 0
     key = step_key(config.seed, state.step) if wants_dropout else None
-    loss_of = functools.partial(batch_loss, batch=batch, config=config, dropout_key=key)
-    (loss, sums), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+    (loss, sums), grads = loss_and_grads(state.params, batch, config=config, dropout_key=key)
     grad_norm = optax.tree.norm(grads)
     is_finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
     params, optimizer = jax.lax.cond(
