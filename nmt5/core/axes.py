@@ -14,6 +14,14 @@ JOINED_KV = "joined_kv"
 MLP = "mlp"
 RELPOS_BUCKETS = "relpos_buckets"
 LAYERS = "layers"
+# The model width of activations, whose first dimension is the batch; EMBED is that of parameters.
+ACTIVATION_EMBED = "activation_embed"
+
+# The axes of the mesh of devices.
+DATA = "data"
+FSDP = "fsdp"
+TENSOR = "tensor"
+MESH_AXES = (DATA, FSDP, TENSOR)
 
 LOGICAL_AXIS_OF_LETTER = {
     "B": BATCH,

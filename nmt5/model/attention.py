@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from nmt5.core.axes import EMBED, JOINED_KV
+from nmt5.core.axes import BATCH, EMBED, JOINED_KV, LENGTH
+from nmt5.core.target import split_by
 from nmt5.model.config import ModelConfig
 from nmt5.model.layers import FAN_IN_NORMAL, Dense
 from nmt5.model.products import einsum_float32, sum_over_rows
@@ -253,4 +254,5 @@ class Attention(nn.Module):
 
     def _heads(self, joined_BTJ):
         cfg = self.config
-        return joined_BTJ.reshape(*joined_BTJ.shape[:2], cfg.num_heads, cfg.head_dim)
+        heads_BTHK = joined_BTJ.reshape(*joined_BTJ.shape[:2], cfg.num_heads, cfg.head_dim)
+        return split_by(heads_BTHK, BATCH, LENGTH, JOINED_KV, None)

@@ -14,7 +14,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from nmt5.core.axes import EMBED, HEADS, MLP, RELPOS_BUCKETS, VOCAB
+from nmt5.core.axes import (
+    ACTIVATION_EMBED,
+    BATCH,
+    EMBED,
+    HEADS,
+    LENGTH,
+    MLP,
+    RELPOS_BUCKETS,
+    VOCAB,
+)
+from nmt5.core.target import split_by
 from nmt5.model.config import ModelConfig
 from nmt5.model.positions import bucket_table
 
@@ -90,6 +100,7 @@ class FeedForward(nn.Module):
             branch = Dense(cfg.mlp_dim, (EMBED, MLP), cfg.dtype, name=name)(inputs_BTD)
             branch = _ACTIVATIONS[activation](branch)
             hidden_BTF = branch if hidden_BTF is None else hidden_BTF * branch
+        hidden_BTF = split_by(hidden_BTF, BATCH, LENGTH, MLP)
         hidden_BTF = length_dropout(cfg)(hidden_BTF, deterministic=deterministic)
         return Dense(cfg.emb_dim, (MLP, EMBED), cfg.dtype, name="wo")(hidden_BTF)
 
@@ -116,8 +127,12 @@ class Embed(nn.Module):
 
         An id outside the table gives NaN, so that a wrong vocabulary is seen at the first step.
         """
+        # Every device looks up all rows of the batch in its part of the table: rows travel, not
+        # the table.
+        tokens_BT = split_by(tokens_BT, BATCH, LENGTH)
         rows_BTD = self.embedding.at[tokens_BT].get(mode="fill", fill_value=jnp.nan)
-        return rows_BTD.astype(self.config.dtype)
+        rows_BTD = split_by(rows_BTD.astype(self.config.dtype), BATCH, LENGTH, EMBED)
+        return split_by(rows_BTD, BATCH, LENGTH, ACTIVATION_EMBED)
 
     def logits(self, hidden_BTD: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
         """Returns the tied head's logits, scaled by D^-0.5, in float32."""

@@ -17,7 +17,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from nmt5.core.target import target_platform
+from nmt5.core.axes import BATCH, EMBED, VOCAB
+from nmt5.core.target import split_by, target_platform
 from nmt5.model.products import einsum_float32
 
 # Chunks of logits stay in a CPU's cache; an accelerator wants larger products.
@@ -105,6 +106,7 @@ def head_cross_entropy(
         shards=vocab_shards,
         chunk=min(chunk, vocab // vocab_shards),
     )
+    hidden_ND = split_by(hidden_ND, BATCH, None)
     return _sums(settings, hidden_ND, head, targets_N, weights_N.astype(jnp.float32))
 
 
@@ -161,13 +163,14 @@ def _walk(settings, head, body, carry):
 
 def _chunk(settings, split, start, size, dtype):
     """Returns one chunk of the head: (D, G, C) or (G, C, D) for G shards."""
-    axis = 2 if settings.layout == "DV" else 1
-    return jax.lax.dynamic_slice_in_dim(split, start, size, axis=axis).astype(dtype)
+    is_dv = settings.layout == "DV"
+    chunk = jax.lax.dynamic_slice_in_dim(split, start, size, axis=2 if is_dv else 1).astype(dtype)
+    return split_by(chunk, None, VOCAB, None) if is_dv else split_by(chunk, VOCAB, None, None)
 
 
 def _logits(settings, hidden_ND, chunk):
     equation = "nd,dgc->ngc" if settings.layout == "DV" else "nd,gcd->ngc"
-    logits_NGC = einsum_float32(equation, hidden_ND, chunk)
+    logits_NGC = split_by(einsum_float32(equation, hidden_ND, chunk), BATCH, VOCAB, None)
     return logits_NGC if settings.scale == 1.0 else logits_NGC * settings.scale
 
 
@@ -250,10 +253,13 @@ def _sums_backward(settings, residuals, cotangents):
         q_NGC = jnp.where(targets_N[:, None, None] == columns_1GC, confidence, low)
         d_logits_NGC = settings.scale * (of_p_N11 * p_NGC - of_target_N11 * q_NGC)
         d_logits_NGC = d_logits_NGC.astype(dtype)
-        d_hidden_ND += einsum_float32(
-            "ngc,dgc->nd" if is_dv else "ngc,gcd->nd", d_logits_NGC, chunk
+        d_hidden_ND += split_by(
+            einsum_float32("ngc,dgc->nd" if is_dv else "ngc,gcd->nd", d_logits_NGC, chunk),
+            BATCH,
+            None,
         )
         d_chunk = einsum_float32("nd,ngc->dgc" if is_dv else "nd,ngc->gcd", hidden_ND, d_logits_NGC)
+        d_chunk = split_by(d_chunk, *((EMBED, VOCAB, None) if is_dv else (VOCAB, None, EMBED)))
         d_split = jax.lax.dynamic_update_slice_in_dim(
             d_split, d_chunk.astype(d_split.dtype), start, axis=2 if is_dv else 1
         )

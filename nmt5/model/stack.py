@@ -14,8 +14,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from nmt5.core.axes import ACTIVATION_EMBED, BATCH, LENGTH
+from nmt5.core.target import split_by
 from nmt5.model.config import REMAT_FULL, REMAT_MINIMAL, REMAT_NONE, ModelConfig
 
+_ROWS = (BATCH, LENGTH, ACTIVATION_EMBED)
 # What the backward pass finds kept of the forward pass; all else it computes again.
 _KEPT = {
     REMAT_FULL: jax.checkpoint_policies.nothing_saveable,
@@ -39,7 +42,7 @@ def run_layers(
     plain = config.remat == REMAT_NONE and not config.scan_layers
     if plain or stack.is_initializing():
         for layer in layers:
-            x_BTD = layer(x_BTD, **arguments)
+            x_BTD = split_by(layer(x_BTD, **arguments), *_ROWS)
         return x_BTD
     wants_dropout = not deterministic and config.dropout_rate > 0.0
     dropout_key = stack.make_rng("dropout") if wants_dropout else None
@@ -47,7 +50,8 @@ def run_layers(
 
     def apply(x_BTD, params, key):
         rngs = None if key is None else {"dropout": key}
-        return template.apply({"params": params}, x_BTD, rngs=rngs, **arguments)
+        x_BTD = split_by(x_BTD, *_ROWS)
+        return split_by(template.apply({"params": params}, x_BTD, rngs=rngs, **arguments), *_ROWS)
 
     apply = _recomputing(apply, config)
     params = [layer.variables["params"] for layer in layers]

@@ -1,17 +1,17 @@
 """The mesh of devices: three axes, and how many devices each has."""
 
+from collections.abc import Mapping
 import dataclasses
 import math
 
 import jax
 import numpy as np
 
+from nmt5.core.axes import DATA, FSDP, MESH_AXES, TENSOR
 from nmt5.core.errors import ConfigError
+from nmt5.partitioning.rules import MeshAxes, resolve_rules
 
-DATA = "data"
-FSDP = "fsdp"
-TENSOR = "tensor"
-MESH_AXES = (DATA, FSDP, TENSOR)
+__all__ = ["DATA", "FSDP", "MESH_AXES", "TENSOR", "MeshConfig", "make_mesh"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,17 +22,21 @@ class MeshConfig:
       data: copies of the model, each with its own rows of the batch.
       fsdp: devices that share one copy's parameters and also split the batch.
       tensor: devices that split heads, feed-forward width and vocabulary.
+      preset: a name of `nmt5.partitioning.rules.PRESETS`: what the axes split.
+      rules: `{logical axis: mesh axis, several, or None}` instead of the preset's.
 
     Raises:
-      ConfigError: a number below 1 that is not -1, or more than one -1.
+      ConfigError: a number below 1 that is not -1, more than one -1, or an unknown name.
     """
 
     data: int = -1
     fsdp: int = 1
     tensor: int = 1
+    preset: str = "mixed"
+    rules: Mapping[str, MeshAxes] | None = None
 
     def __post_init__(self):
-        sizes = dataclasses.asdict(self)
+        sizes = {name: getattr(self, name) for name in MESH_AXES}
         wrong = [
             f"{name} is {size!r}"
             for name, size in sizes.items()
@@ -44,6 +48,12 @@ class MeshConfig:
             )
         if list(sizes.values()).count(-1) > 1:
             raise ConfigError(f"MeshConfig: {sizes}: at most one axis may be -1 (the rest)")
+
+        self.resolved_rules()
+
+    def resolved_rules(self) -> Mapping[str, MeshAxes]:
+        """Returns the whole table: the preset with the changes of `rules`."""
+        return resolve_rules(self.preset, self.rules)
 
     def resolve(self, num_devices: int) -> tuple[int, int, int]:
         """Returns the sizes of (data, fsdp, tensor) on `num_devices` devices.
@@ -83,7 +93,8 @@ def make_mesh(config: MeshConfig, *, devices=None) -> jax.sharding.Mesh:
     if devices[0].platform == "tpu":
         from jax.experimental import mesh_utils  # knows the torus; needs real coordinates
 
-        grid = mesh_utils.create_device_mesh(shape, devices=devices)
+        # A torus of 16 x 16 must serve 8 x 4 x 8 too: its axes may be split between ours.
+        grid = mesh_utils.create_device_mesh(shape, devices=devices, allow_split_physical_axes=True)
     else:
         grid = np.asarray(devices).reshape(shape)
     return jax.sharding.Mesh(grid, MESH_AXES)

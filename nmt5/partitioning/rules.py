@@ -4,8 +4,8 @@ from collections.abc import Mapping
 import types
 
 from nmt5.core import axes
+from nmt5.core.axes import DATA, FSDP, MESH_AXES, TENSOR
 from nmt5.core.errors import ConfigError, unknown_name
-from nmt5.partitioning.mesh import DATA, FSDP, MESH_AXES, TENSOR
 
 MeshAxes = str | tuple[str, ...] | None
 
@@ -21,17 +21,66 @@ RULES: Mapping[str, MeshAxes] = types.MappingProxyType(
         axes.MLP: TENSOR,  # the feed-forward width, split as in Megatron
         axes.RELPOS_BUCKETS: None,
         axes.LAYERS: None,  # scanned layers: every device computes every layer
+        axes.ACTIVATION_EMBED: None,  # a position's state is whole wherever its row is
     }
 )
-# T5X's and Megatron's layouts differ from RULES by a line or two; name them instead of restating.
+
+
+def _changed(**changes: MeshAxes) -> Mapping[str, MeshAxes]:
+    return types.MappingProxyType({**RULES, **changes})
+
+
+_WHOLE = {axes.VOCAB: None, axes.JOINED_KV: None, axes.MLP: None}
+# Each differs from RULES by a line or two. An axis of the mesh that a preset does not use must have
+# size 1.
 PRESETS: Mapping[str, Mapping[str, MeshAxes]] = types.MappingProxyType(
     {
-        "standard": RULES,
-        "replicated": types.MappingProxyType(
-            {name: (DATA, FSDP) if name == axes.BATCH else None for name in RULES}
-        ),
+        # Parameters over fsdp, widths over tensor, rows over data and fsdp.
+        "mixed": RULES,
+        # Every device has all parameters.
+        "data_parallel": _changed(**_WHOLE, embed=None),
+        # Parameters and optimizer over fsdp (ZeRO-3); no product is split.
+        "fully_sharded": _changed(**_WHOLE),
+        # Widths over tensor as in Megatron; parameters whole otherwise.
+        "tensor_1d": _changed(embed=None),
+        # Both dimensions of every product are split: fsdp is a second tensor axis, and rows are
+        # over data alone. For batches with few rows.
+        "tensor_2d": _changed(batch=DATA, activation_embed=FSDP),
     }
 )
+
+
+def resolve_rules(
+    preset: str, changes: Mapping[str, MeshAxes] | None = None
+) -> Mapping[str, MeshAxes]:
+    """Returns a preset's table with some rows changed.
+
+    >>> resolve_rules("mixed", {"embed": None})["embed"] is None
+    True
+
+    Args:
+      preset: a name of `PRESETS`.
+      changes: `{logical axis: mesh axis, several, or None}`.
+
+    Raises:
+      ConfigError: an unknown preset, logical axis or mesh axis; all are listed.
+    """
+    if preset not in PRESETS:
+        raise ConfigError("MeshConfig.preset: " + unknown_name("preset", preset, PRESETS))
+    changes = changes or {}
+    faults = [unknown_name("logical axis", name, RULES) for name in changes if name not in RULES]
+    faults += [
+        f"'{name}': " + unknown_name("mesh axis", axis, MESH_AXES)
+        for name, entry in changes.items()
+        for axis in axes_of(entry)
+        if axis not in MESH_AXES
+    ]
+    if faults:
+        raise ConfigError("MeshConfig.rules: " + "; ".join(faults))
+    entries = {
+        name: tuple(entry) if isinstance(entry, list) else entry for name, entry in changes.items()
+    }
+    return types.MappingProxyType({**PRESETS[preset], **entries})
 
 
 def mesh_axes_of(
@@ -56,7 +105,7 @@ def mesh_axes_of(
         if name is not None and name not in rules:
             raise ConfigError(prefix + unknown_name("logical axis", name, rules))
         resolved.append(None if name is None else rules[name])
-    used = [axis for entry in resolved for axis in _as_tuple(entry)]
+    used = [axis for entry in resolved for axis in axes_of(entry)]
     for axis in used:
         if axis not in MESH_AXES:
             raise ConfigError(prefix + unknown_name("mesh axis", axis, MESH_AXES))
@@ -68,5 +117,6 @@ def mesh_axes_of(
     return tuple(resolved)
 
 
-def _as_tuple(entry: MeshAxes) -> tuple[str, ...]:
+def axes_of(entry: MeshAxes) -> tuple[str, ...]:
+    """Returns the mesh axes of one entry of a table."""
     return () if entry is None else (entry,) if isinstance(entry, str) else tuple(entry)

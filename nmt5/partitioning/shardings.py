@@ -1,15 +1,16 @@
 """From names to shardings: parameters, optimizer slots and batches of a run on a mesh."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import math
 from typing import Any
 
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from nmt5.core import axes
 from nmt5.core.errors import ConfigError
 from nmt5.core.pytrees import flatten_paths, unflatten_paths
-from nmt5.partitioning.rules import RULES, MeshAxes, mesh_axes_of
+from nmt5.partitioning.rules import RULES, MeshAxes, axes_of, mesh_axes_of
 
 
 def param_shardings(
@@ -34,7 +35,7 @@ def param_shardings(
     for path, shape in shapes.items():
         spec = mesh_axes_of(logical_axes[path], rules=rules, where=f"parameter '{path}'")
         for name, size, entry in zip(logical_axes[path], shape.shape, spec):
-            parts = _num_parts(mesh, entry)
+            parts = num_parts(mesh, entry)
             if size % parts:
                 faults.append(f"'{path}' {shape.shape}: '{name}' ({size}) over {parts} of {entry}")
         shardings[path] = NamedSharding(mesh, PartitionSpec(*spec))
@@ -95,7 +96,57 @@ def batch_sharding(mesh: Mesh, *, rules: Mapping[str, MeshAxes] = RULES) -> Name
 
 def rows_multiple(mesh: Mesh, *, rules: Mapping[str, MeshAxes] = RULES) -> int:
     """Returns the number that the rows of every batch array must be a multiple of."""
-    return _num_parts(mesh, mesh_axes_of(("batch",), rules=rules)[0])
+    return num_parts(mesh, mesh_axes_of(("batch",), rules=rules)[0])
+
+
+def check_mesh(mesh: Mesh, *, num_heads: int, rules: Mapping[str, MeshAxes] = RULES) -> None:
+    """Refuses a mesh with axes that the rules leave idle, or that cut heads in two.
+
+    Raises:
+      ConfigError: devices along an axis would all do the same work, or `num_heads` does not divide.
+    """
+    used = {axis for entry in rules.values() for axis in axes_of(entry)}
+    idle = [
+        f"'{axis}' ({size})" for axis, size in mesh.shape.items() if size > 1 and axis not in used
+    ]
+    if idle:
+        raise ConfigError(
+            f"partitioning: the rules split nothing over mesh axis {', '.join(idle)}, so its "
+            "devices would all do the same work; give them to another axis, or choose another "
+            "MeshConfig.preset"
+        )
+    parts = num_parts(mesh, rules[axes.JOINED_KV])
+    if num_heads % parts:
+        raise ConfigError(
+            f"partitioning: {num_heads} heads over {parts} devices "
+            f"({rules[axes.JOINED_KV]}) would cut heads in two; choose a divisor of {num_heads}, "
+            "or let MeshConfig.rules keep 'joined_kv' whole"
+        )
+
+
+def activation_split(
+    mesh: Mesh, *, rules: Mapping[str, MeshAxes] = RULES
+) -> Callable[[jax.Array, tuple[str | None, ...]], jax.Array]:
+    """Returns the function that fixes how an activation lies, for `nmt5.core.target.tracing_for`.
+
+    Where two dimensions ask for one mesh axis (a lookup's rows and the width of the table's
+    parts), the last one has it. Dimensions that the mesh does not divide stay whole.
+    """
+
+    def split(array, names):
+        entries: list[MeshAxes] = []
+        taken: set[str] = set()
+        for name, size in reversed(list(zip(names, array.shape, strict=True))):
+            wanted = mesh_axes_of((name,), rules=rules, where="an activation")[0]
+            free = tuple(axis for axis in axes_of(wanted) if axis not in taken)
+            if size % num_parts(mesh, free):
+                free = ()
+            taken.update(free)
+            entries.append(free or None)
+        spec = PartitionSpec(*reversed(entries))
+        return jax.lax.with_sharding_constraint(array, NamedSharding(mesh, spec))
+
+    return split
 
 
 def describe(shardings: Mapping[str, NamedSharding], shapes: Mapping[str, Any]) -> str:
@@ -106,9 +157,9 @@ def describe(shardings: Mapping[str, NamedSharding], shapes: Mapping[str, Any]) 
     )
 
 
-def _num_parts(mesh, entry):
-    axes = () if entry is None else (entry,) if isinstance(entry, str) else entry
-    return math.prod(mesh.shape[axis] for axis in axes)
+def num_parts(mesh: Mesh, entry: MeshAxes) -> int:
+    """Returns into how many parts an entry of the rules splits a dimension."""
+    return math.prod(mesh.shape[axis] for axis in axes_of(entry))
 
 
 def _key_name(key):

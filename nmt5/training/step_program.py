@@ -10,13 +10,22 @@ import functools
 import jax
 import numpy as np
 
+from nmt5.core import axes
 from nmt5.core.pytrees import unflatten_paths
 from nmt5.core.target import tracing_for
 from nmt5.data.layout import RowLayout, plan_layout
 from nmt5.data.mixture import Mixture
 from nmt5.model.parameters import param_axes, param_shapes
-from nmt5.partitioning.mesh import TENSOR, make_mesh
-from nmt5.partitioning.shardings import batch_sharding, param_shardings, rows_multiple
+from nmt5.partitioning.mesh import make_mesh
+from nmt5.partitioning.rules import MeshAxes
+from nmt5.partitioning.shardings import (
+    activation_split,
+    batch_sharding,
+    check_mesh,
+    num_parts,
+    param_shardings,
+    rows_multiple,
+)
 from nmt5.training.optimizer import optimizer_shardings
 from nmt5.training.run_config import RunConfig
 from nmt5.training.start import abstract_state
@@ -31,6 +40,7 @@ class StepProgram:
     Attributes:
       mesh: the devices.
       layout: rows and lengths per objective.
+      rules: logical axis -> mesh axes.
       config: what the step depends on.
       state: shape, dtype and sharding of every leaf of the state.
       rows_sharding: of batch arrays (rows, length).
@@ -39,6 +49,7 @@ class StepProgram:
 
     mesh: jax.sharding.Mesh
     layout: Mapping[str, RowLayout]
+    rules: Mapping[str, MeshAxes]
     config: StepConfig
     state: TrainState
     rows_sharding: jax.sharding.NamedSharding
@@ -73,7 +84,8 @@ class StepProgram:
             out_shardings=(self.state_shardings, self.replicated),
             donate_argnums=0,
         )
-        with tracing_for(self.mesh.devices.flat[0].platform):
+        split = activation_split(self.mesh, rules=self.rules)
+        with tracing_for(self.mesh.devices.flat[0].platform, split=split):
             return step.lower(self.state, self.batch())
 
 
@@ -91,24 +103,27 @@ def step_program(
       ConfigError: a mesh, a layout or parameters that do not fit the devices.
     """
     mesh = make_mesh(config.mesh, devices=devices)
-    multiple = rows_multiple(mesh)
+    rules = config.mesh.resolved_rules()
+    check_mesh(mesh, num_heads=config.model.num_heads, rules=rules)
+    multiple = rows_multiple(mesh, rules=rules)
     shardings = state_shardings(mesh, config)
     return StepProgram(
         mesh=mesh,
         layout=plan_layout(mixture, config.data, rows_multiple=multiple),
+        rules=rules,
         config=StepConfig(
             model=config.model,
             optimizer=config.optimizer,
             loss=config.loss,
             seed=config.train.seed,
-            vocab_shards=mesh.shape[TENSOR],
+            vocab_shards=num_parts(mesh, rules[axes.VOCAB]),
         ),
         state=jax.tree.map(
             lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
             abstract_state(config.model, optimizer=config.optimizer),
             shardings,
         ),
-        rows_sharding=batch_sharding(mesh),
+        rows_sharding=batch_sharding(mesh, rules=rules),
         rows_multiple=multiple,
     )
 
@@ -121,7 +136,12 @@ def state_shardings(mesh: jax.sharding.Mesh, config: RunConfig) -> TrainState:
     """
     shapes = param_shapes(config.model)
     params = unflatten_paths(
-        param_shardings(mesh, shapes=shapes, logical_axes=param_axes(config.model))
+        param_shardings(
+            mesh,
+            shapes=shapes,
+            logical_axes=param_axes(config.model),
+            rules=config.mesh.resolved_rules(),
+        )
     )
     replicated = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     return TrainState(
