@@ -5,10 +5,11 @@ The vocabulary, the store and the root of raw text are those of the gin file (or
 NMT5_STORE and NMT5_DATA. A task's own `vocabulary` or a source's own `root` goes before either.
 """
 
+from collections.abc import Mapping
 import dataclasses
 import importlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from etils import epath
 
@@ -19,6 +20,19 @@ if TYPE_CHECKING:
     from nmt5.data.sources.base import Corpus
 
 MIXTURES_DIRECTORY = "mixtures"
+
+_CHANGES = (
+    "sampling",
+    "alpha",
+    "temperature",
+    "counts",
+    "parallel_share",
+    "shares",
+    "max_epochs",
+    "budget_tokens",
+    "code_template",
+    "code_position",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,11 +45,13 @@ class Workspace:
       data: root of raw text, for sources that name files relative to it.
       mixtures: names of registered mixtures.
       modules: Python modules whose import registers tasks and mixtures.
-      alpha: language sampling exponent instead of the registered one.
-      parallel_share: part of encoder tokens from parallel tasks, instead of the registered one.
-      max_epochs: most passes over a task's text in a run of `budget_tokens` encoder tokens; with
-        alpha 0 this is UniMax.
-      budget_tokens: encoder tokens of the whole run, given with `max_epochs`.
+      task_lengths: (inputs, targets) that SeqIO tasks with preprocessors of their own are asked
+        for when their examples are prepared.
+      sampling, alpha, temperature, counts, parallel_share, shares, max_epochs, budget_tokens: how
+        languages are sampled, instead of what is registered; see `MixtureDefinition`. `counts` are
+        paths of tables.
+      code_template, code_position: language codes, instead of what is registered; see
+        `TaskDefinition`.
     """
 
     vocabulary: str = ""
@@ -43,15 +59,25 @@ class Workspace:
     data: str = ""
     mixtures: tuple[str, ...] = ()
     modules: tuple[str, ...] = ("mixtures",)
+    task_lengths: tuple[int, int] = (512, 512)
+    sampling: str | None = None
     alpha: float | None = None
+    temperature: float | None = None
+    counts: tuple[str, ...] | None = None
     parallel_share: float | None = None
+    shares: Mapping[str, float] | None = None
     max_epochs: float | None = None
     budget_tokens: float | None = None
+    code_template: str | None = None
+    code_position: str | None = None
 
     def __post_init__(self):
         for field in ("mixtures", "modules"):
             value = getattr(self, field)
             object.__setattr__(self, field, (value,) if isinstance(value, str) else tuple(value))
+        if self.counts is not None:
+            value = (self.counts,) if isinstance(self.counts, str) else tuple(self.counts)
+            object.__setattr__(self, "counts", value)
         for field in ("vocabulary", "store", "data"):
             variable = f"NMT5_{field.upper()}"
             object.__setattr__(self, field, getattr(self, field) or os.environ.get(variable, ""))
@@ -68,8 +94,12 @@ class Workspace:
 
     def register(self) -> None:
         """Imports the modules that register tasks; takes seconds, for it imports SeqIO."""
+        from nmt5.data.locations import configure_task_lengths
+
+        configure_task_lengths(self.task_lengths)
+        # Sources look here, also those in the worker processes of a pipeline.
+        os.environ["NMT5_MODULES"] = ",".join(self.modules)
         if self.data:
-            # Sources look here, also those in the worker processes of a pipeline.
             os.environ["NMT5_DATA"] = self.data
         for module in self.modules:
             try:
@@ -98,15 +128,12 @@ class Workspace:
         self.register()
         from nmt5.data.registry import resolve
 
-        return resolve(
-            name,
-            store=self.store,
-            vocabulary=self.vocabulary,
-            alpha=self.alpha,
-            parallel_share=self.parallel_share,
-            max_epochs=self.max_epochs,
-            budget_tokens=self.budget_tokens,
-        )
+        return resolve(name, store=self.store, vocabulary=self.vocabulary, **self.changes())
+
+    def changes(self) -> dict[str, Any]:
+        """Returns the settings that replace registered ones."""
+        values = {name: getattr(self, name) for name in _CHANGES}
+        return {name: value for name, value in values.items() if value is not None}
 
     def mixture_path(self, name: str) -> epath.Path:
         """Returns where `prepare` writes a resolved mixture."""
