@@ -36,6 +36,10 @@ class ProcessError(UserError):
     """Other processes of the same run are missing, gone, or were started differently."""
 
 
+class StallError(UserError):
+    """Nothing has happened for longer than the user allows."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str], *, limit: int = 5) -> str:
     """Returns a message for a name that is not known, with the nearest names that are.
 

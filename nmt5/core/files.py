@@ -20,7 +20,13 @@ _REMEDIES = {
     errno.EROFS: "the file system is read-only; choose another directory",
     errno.ENOTDIR: "a file stands where a directory is needed; choose another path",
     errno.EISDIR: "a directory stands where a file is needed; choose another path",
+    errno.EEXIST: "a file stands where a directory is needed; choose another path",
     errno.ENOENT: "it does not exist",
+    errno.EIO: "the storage fails; see to the disk or choose another one",
+    errno.ESTALE: "the storage is lost; mount it again, then run the same command again",
+    errno.ENODEV: "the storage is lost; mount it again, then run the same command again",
+    errno.ENOTCONN: "the storage is lost; mount it again, then run the same command again",
+    errno.ETIMEDOUT: "the storage does not answer; run the same command again when it does",
 }
 
 

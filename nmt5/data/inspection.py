@@ -3,7 +3,7 @@
 Reads what the training feed reads, a resolved mixture and its store, through the same code.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import itertools
 
@@ -119,17 +119,31 @@ def first_rows(mixture: Mixture, config: DataConfig, *, number: int) -> Iterator
     _at_least_one("rows", number)
     batch = next(iter(Feed(mixture, dataclasses.replace(config, prefetch_batches=0))))
     for objective, arrays in batch.arrays.items():
-        inputs, targets = (
-            (arrays[features.ENCODER_INPUT_TOKENS], arrays[features.ENCODER_SEGMENT_IDS]),
-            (arrays[features.DECODER_TARGET_TOKENS], arrays[features.DECODER_SEGMENT_IDS]),
+        for index in range(min(number, len(arrays[features.ENCODER_INPUT_TOKENS]))):
+            yield seen_row(objective, arrays, index)
+
+
+def seen_row(objective: str, arrays: Mapping[str, np.ndarray], index: int) -> SeenRow:
+    """Returns one row of a batch.
+
+    Args:
+      objective: whose batch it is.
+      arrays: `{feature: int array (rows, length)}`.
+      index: number of the row.
+    """
+    inputs, targets = (
+        (arrays[ids][index], arrays[segments][index])
+        for ids, segments in (
+            (features.ENCODER_INPUT_TOKENS, features.ENCODER_SEGMENT_IDS),
+            (features.DECODER_TARGET_TOKENS, features.DECODER_SEGMENT_IDS),
         )
-        for index in range(min(number, len(inputs[0]))):
-            yield SeenRow(
-                objective=objective,
-                inputs=_by_segment(*(array[index] for array in inputs)),
-                targets=_by_segment(*(array[index] for array in targets)),
-                padding=(int((inputs[1][index] == 0).sum()), int((targets[1][index] == 0).sum())),
-            )
+    )
+    return SeenRow(
+        objective=objective,
+        inputs=_by_segment(*inputs),
+        targets=_by_segment(*targets),
+        padding=(int((inputs[1] == 0).sum()), int((targets[1] == 0).sum())),
+    )
 
 
 def _by_segment(ids: np.ndarray, segment_ids: np.ndarray) -> list[np.ndarray]:

@@ -8,7 +8,7 @@ sampled.json      what was drawn of each task, against what was asked
 checkpoints/      checkpoint_<step>
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 import concurrent.futures
 import contextlib
 import dataclasses
@@ -20,18 +20,18 @@ from typing import Any
 
 from etils import epath
 import jax
-import numpy as np
 
 from nmt5 import __version__
-from nmt5.core.errors import ConfigError, DataError
+from nmt5.core.errors import ConfigError, UserError
 from nmt5.data.feed import Feed
 from nmt5.data.layout import layout_table
 from nmt5.data.mixture import Mixture, write_mixture
 from nmt5.model.parameters import num_params
+from nmt5.training.bad_numbers import BadNumbers, BadNumbersError
 from nmt5.training.flops import peak_flops_per_second, train_flops
 from nmt5.training.interruption import StopRequest
 from nmt5.training.metrics import MetricWriter
-from nmt5.training.prefetch import PlacedBatch, Prefetcher, place_rows
+from nmt5.training.prefetch import Ahead, placed_batches
 from nmt5.training.progress import Progress
 from nmt5.training.recorder import Recorder, Sampled
 from nmt5.training.reports import Reports
@@ -41,6 +41,7 @@ from nmt5.training.saver import Saver
 from nmt5.training.start import Start, check_fits, choose_start, make_state
 from nmt5.training.state import TrainState
 from nmt5.training.step_program import step_program
+from nmt5.training.watchdog import Doing, Watchdog
 
 __all__ = ["Outcome", "RunConfig", "TrainConfig", "train"]
 
@@ -90,13 +91,13 @@ def train(
     _check(config, mixture)
     if config.train.compilation_cache:
         _keep_compiled_programs(config.train.compilation_cache)
-    with run_lock(config.train.run_dir):
+    with StopRequest() as stop, run_lock(config.train.run_dir):
         start = choose_start(config.train.run_dir, config.checkpoint, report=_warn)
         if start.step >= config.train.train_steps:
             return Outcome(how="was finished", step=start.step, seconds=0.0)
         check_fits(start, mixture=mixture, model=config.model, report=_warn)
         with contextlib.ExitStack() as stack:
-            run = _Run(config, mixture, start, writers=writers, progress=progress)
+            run = _Run(config, mixture, start, stop=stop, writers=writers, progress=progress)
             stack.callback(run.close)
             return run.go()
 
@@ -122,8 +123,17 @@ def _warn(line: str) -> None:
 class _Run:
     """One start of a run: everything that is open while the loop turns."""
 
-    def __init__(self, config: RunConfig, mixture: Mixture, start: Start, *, writers, progress):
-        self._config, self._mixture, self._start = config, mixture, start
+    def __init__(
+        self,
+        config: RunConfig,
+        mixture: Mixture,
+        start: Start,
+        *,
+        stop: StopRequest,
+        writers: Iterable[MetricWriter],
+        progress: Callable[..., Progress],
+    ):
+        self._config, self._mixture, self._start, self._stop = config, mixture, start, stop
         self._directory = epath.Path(config.train.run_dir)
         self._program = step_program(config, mixture)
         self._num_devices = self._program.mesh.size
@@ -140,14 +150,28 @@ class _Run:
         self._record()
         self._progress = progress(total=config.train.train_steps, start=start.step)
         self._progress.say(self._introduction())
+        stop.say = self._progress.say
         # The first batches are made in a thread while the step is compiled in this one.
-        self._batches = Prefetcher(batches, place=self._place)
+        self._batches = Ahead(
+            placed_batches(batches, sharding=self._program.rows_sharding), name="feed"
+        )
         self._saver = Saver(
             config, mixture, tasks=self._feed.tasks, sampled=self._sampled, step=start.step
+        )
+        self._watchdog = Watchdog(
+            limit_seconds=config.train.watchdog_seconds,
+            stops=config.train.watchdog_stops,
+            stop=stop,
+            saved=self._saver.saved,
         )
         self._recorder = Recorder(
             flops_per_step=train_flops(config.model, self._layout),
             peak_flops_per_second=peak_flops_per_second(list(self._program.mesh.devices.flat)),
+            bad_numbers=BadNumbers(
+                self._directory,
+                max_in_a_row=config.train.max_skipped_steps,
+                spike_factor=config.train.loss_spike_factor,
+            ),
         )
         self._reports = Reports(
             config,
@@ -158,6 +182,8 @@ class _Run:
             progress=self._progress,
             writers=writers,
             step=start.step,
+            watchdog=self._watchdog,
+            stop=stop,
         )
 
     def _record(self) -> None:
@@ -193,10 +219,6 @@ class _Run:
             + layout_table(self._layout)
         )
 
-    def _place(self, arrays: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]:
-        sharding = self._program.rows_sharding
-        return {name: place_rows(group, sharding=sharding) for name, group in arrays.items()}
-
     def _prepare(self) -> tuple[TrainState, Any]:
         """Makes the state and compiles the step, both at once: each keeps one core busy."""
         config = self._config
@@ -215,39 +237,69 @@ class _Run:
             return state, step_function.result()
 
     def go(self) -> Outcome:
-        """Turns the loop."""
-        config = self._config
-        with StopRequest(say=self._progress.say) as stop:
-            state, step_function = self._prepare()
-            step, position = self._start.step, None
-            self._recorder.restart()
-            while step < config.train.train_steps and stop.requested is None:
-                batch: PlacedBatch = next(self._batches)
-                state, metrics = step_function(state, batch.arrays)
-                step += 1
-                self._sampled.add(batch.sampled, truncated=batch.truncated)
-                position = batch.position
-                self._recorder.add(metrics)
-                if step == self._start.step + 1:
-                    self._progress.begin()
-                self._progress.update(step)
-                if self._recorder.skipped_in_a_row >= config.train.max_skipped_steps:
-                    raise DataError(
-                        f"train: step {step}: {self._recorder.skipped_in_a_row} batches in a row "
-                        "gave a loss or gradient that is not finite; lower "
-                        "OptimizerConfig.learning_rate, or look at the text with `nmt5 show`"
-                    )
-                self._reports.after(step, state.params)
-                is_last = step == config.train.train_steps
-                if step % config.checkpoint.period_steps == 0 or is_last:
-                    self._saver.save(step, state, position=position)
-            if step > self._saver.saved_at:
-                self._saver.save(step, state, position=position)
-        self._saver.wait()
+        """Trains to the end, or until a stop is asked for, and says how it ended."""
+        step = self._start.step
+        try:
+            with self._watchdog:
+                if self._stop.requested is None:
+                    self._watchdog.at(Doing.COMPILING, step=step)
+                    step = self._turn(*self._prepare())
+            self._watchdog.raise_if_stalled()
+        except UserError as error:
+            raise type(error)(f"{error}; {self._saver.saved()}") from error
+        except Exception:
+            _warn(self._saver.saved())
+            raise
         seconds = self._sampled.to_json()["seconds"]
         self._progress.close()
-        how = "finished" if step == config.train.train_steps else "stopped"
+        how = "finished" if step == self._config.train.train_steps else "stopped"
         return Outcome(how=how, step=step, seconds=seconds)
+
+    def _turn(self, state: TrainState, step_function: Any) -> int:
+        """Turns the loop; returns the step at which it ended, which is saved."""
+        last, period = self._config.train.train_steps, self._config.checkpoint.period_steps
+        at, step, position = self._watchdog.at, self._start.step, None
+        self._recorder.restart()
+        while step < last and not self._stop.is_due(step):
+            at(Doing.INPUT, step=step)
+            with self._saved_if_this_fails(step, state, position):
+                batch = self._batches.next(unless=lambda: self._stop.requested is not None)
+            if batch is None:
+                break
+            at(Doing.STEP)
+            state, metrics = step_function(state, batch.arrays)
+            step, position = step + 1, batch.position
+            self._sampled.add(batch.sampled, truncated=batch.truncated)
+            with self._saved_if_this_fails(step, state, position):
+                self._reports.add(step, metrics, batch=batch.arrays, params=state.params)
+            if step == self._start.step + 1:
+                self._progress.begin()
+            self._progress.update(step)
+            if step % period == 0 or step == last:
+                self._save(step, state, position)
+        if step > self._saver.saved_at:
+            self._save(step, state, position)
+        at(Doing.SAVING, step=step)
+        self._saver.wait()
+        return step
+
+    def _save(self, step: int, state: TrainState, position: Any) -> None:
+        with self._saved_if_this_fails(step, state, position):
+            self._reports.flush()
+        self._watchdog.at(Doing.SAVING)
+        self._saver.save(step, state, position=position)
+
+    @contextlib.contextmanager
+    def _saved_if_this_fails(self, step: int, state: TrainState, position: Any) -> Iterator[None]:
+        """Saves when the feed or the reports fail, which have no part in the state."""
+        try:
+            yield
+        except BadNumbersError:
+            raise
+        except Exception:
+            self._watchdog.at(Doing.SAVING)
+            self._saver.save_after_error(step, state, position=position)
+            raise
 
     def close(self) -> None:
         """Ends threads and files, also after an error."""

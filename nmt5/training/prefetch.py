@@ -1,29 +1,17 @@
 """Batches made and put on the devices while the step before them runs."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 import dataclasses
 import queue
 import threading
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import jax
 import numpy as np
 
-from nmt5.training.step import FEATURES
+from nmt5.training.placement import place_rows
 
-
-def place_rows(
-    group: Mapping[str, np.ndarray], *, sharding: jax.sharding.Sharding
-) -> dict[str, jax.Array]:
-    """Puts what the model reads of one objective's rows on the devices, without waiting for it.
-
-    Args:
-      group: `{feature: int32 array (rows of this process, length)}`.
-      sharding: of the whole batch's rows.
-    """
-    return {
-        name: jax.make_array_from_process_local_data(sharding, group[name]) for name in FEATURES
-    }
+T = TypeVar("T")
 
 
 class FeedIterator(Protocol):
@@ -56,38 +44,51 @@ class PlacedBatch:
     position: Any
 
 
-class Prefetcher:
-    """Iterates over placed batches; a thread works ahead of the caller.
+def placed_batches(feed: FeedIterator, *, sharding: jax.sharding.Sharding) -> Iterator[PlacedBatch]:
+    """Yields the feed's batches on the devices, from where the feed stands."""
+    while True:
+        batch = next(feed)
+        yield PlacedBatch(
+            arrays={
+                name: place_rows(group, sharding=sharding) for name, group in batch.arrays.items()
+            },
+            sampled=batch.sampled,
+            truncated=int(batch.truncated),
+            position=feed.get_state(),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _End:
+    """The items are at their end, by an error if there is one."""
+
+    error: BaseException | None
+
+
+class Ahead(Generic[T]):
+    """Takes items from an iterator in a thread that works ahead of the caller.
 
     Args:
-      feed: the iterator, at the position to begin from; the first batch is made at once, beside
-        the compilation of the step.
-      place: puts `{objective: {feature: NumPy array}}` on the devices.
-      ahead: how many batches may wait.
+      items: used by the thread only; the first item is made at once.
+      name: of the thread.
+      ahead: how many items may wait.
     """
 
-    def __init__(self, feed: FeedIterator, *, place: Callable[[Any], Any], ahead: int = 2):
+    def __init__(self, items: Iterator[T], *, name: str, ahead: int = 2):
         self._queue: queue.Queue = queue.Queue(maxsize=ahead)
         self._closed = threading.Event()
-        self._thread = threading.Thread(
-            target=self._work, args=(feed, place), name="feed", daemon=True
-        )
+        self._thread = threading.Thread(target=self._work, args=(items,), name=name, daemon=True)
         self._thread.start()
 
-    def _work(self, feed, place) -> None:
+    def _work(self, items: Iterator[T]) -> None:
         try:
-            while not self._closed.is_set():
-                batch = next(feed)
-                self._put(
-                    PlacedBatch(
-                        arrays=place(batch.arrays),
-                        sampled=batch.sampled,
-                        truncated=int(batch.truncated),
-                        position=feed.get_state(),
-                    )
-                )
+            for item in items:
+                self._put(item)
+                if self._closed.is_set():
+                    return
+            self._put(_End(None))
         except BaseException as error:  # noqa: BLE001 - handed to the caller's thread
-            self._put(error)
+            self._put(_End(error))
 
     def _put(self, item: Any) -> None:
         while not self._closed.is_set():
@@ -97,18 +98,33 @@ class Prefetcher:
             except queue.Full:
                 continue
 
-    def __iter__(self) -> Iterator[PlacedBatch]:
+    def __iter__(self) -> Self:
         """Returns itself."""
         return self
 
-    def __next__(self) -> PlacedBatch:
-        """Returns the next batch; raises what the feed raised."""
-        item = self._queue.get()
-        if isinstance(item, BaseException):
-            raise item
+    def __next__(self) -> T:
+        """Returns the next item; raises what the iterator raised."""
+        return self._take(self._queue.get())
+
+    def next(self, *, unless: Callable[[], bool]) -> T | None:
+        """Returns the next item, or None if `unless` becomes true first.
+
+        An iterator that makes nothing more must not keep a run from stopping.
+        """
+        while True:
+            try:
+                return self._take(self._queue.get(timeout=0.5))
+            except queue.Empty:
+                if unless():
+                    return None
+
+    def _take(self, item: Any) -> T:
+        if isinstance(item, _End):
+            self._queue.put(item)  # for whoever asks again
+            raise item.error or StopIteration
         return item
 
     def close(self) -> None:
-        """Stops the thread after the batch that it is making."""
+        """Stops the thread after the item that it is making."""
         self._closed.set()
         self._thread.join(timeout=10)

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from nmt5.core.errors import ConfigError
+from nmt5.training.bad_numbers import BadNumbers
 
 
 class Recorder:
@@ -20,13 +21,20 @@ class Recorder:
     Args:
       flops_per_step: model operations of one step.
       peak_flops_per_second: of all devices together; None if unknown.
+      bad_numbers: judges each step; `add` and `flush` raise what it raises.
     """
 
-    def __init__(self, *, flops_per_step: float, peak_flops_per_second: float | None):
+    def __init__(
+        self,
+        *,
+        flops_per_step: float,
+        peak_flops_per_second: float | None,
+        bad_numbers: BadNumbers,
+    ):
         self._flops = flops_per_step
         self._peak = peak_flops_per_second
-        self._pending: Any = None
-        self.skipped_in_a_row = 0
+        self._bad_numbers = bad_numbers
+        self._pending: tuple[int, Mapping[str, Any], Any] | None = None
         self.restart()
 
     def restart(self) -> None:
@@ -35,23 +43,26 @@ class Recorder:
         self._steps = 0
         self._began = time.monotonic()
 
-    def add(self, metrics: Mapping[str, Any]) -> None:
+    def add(self, step: int, metrics: Mapping[str, Any], *, batch: Any) -> None:
         """Takes the metrics of the step just dispatched and reads those of the one before."""
-        previous, self._pending = self._pending, metrics
+        previous, self._pending = self._pending, (step, metrics, batch)
         if previous is not None:
-            self._read(previous)
+            self._read(*previous)
 
     def flush(self) -> None:
         """Reads the last step's metrics; waits for it."""
         if self._pending is not None:
-            self._read(self._pending)
-            self._pending = None
+            pending, self._pending = self._pending, None
+            self._read(*pending)
 
-    def _read(self, metrics: Mapping[str, Any]) -> None:
+    def _read(self, step: int, metrics: Mapping[str, Any], batch: Any) -> None:
         found = jax.device_get(metrics)
         skipped = int(found["skipped"])
-        self.skipped_in_a_row = self.skipped_in_a_row + 1 if skipped else 0
+        is_spike = self._bad_numbers.judge(
+            step, loss=float(found["loss"]), is_finite=not skipped, batch=batch
+        )
         self._sums["skipped"] += skipped
+        self._sums["spikes"] += is_spike
         self._sums["learning_rate"] = float(found["learning_rate"])
         self._steps += 1
         if skipped:
@@ -69,7 +80,7 @@ class Recorder:
 
         Returns:
           `train/<objective>/{loss,accuracy,z_loss}` per target token, `train/grad_norm` (mean),
-          `train/learning_rate`, `train/skipped_steps`, `speed/{real_tokens_per_second,
+          `train/{learning_rate,skipped_steps,loss_spikes}`, `speed/{real_tokens_per_second,
           steps_per_second,model_flop_utilisation}`; real tokens are those of both sides that are
           not padding.
         """
@@ -79,6 +90,7 @@ class Recorder:
             "train/grad_norm": sums["grad_norm"] / max(sums["finite"], 1),
             "train/learning_rate": sums["learning_rate"],
             "train/skipped_steps": sums["skipped"],
+            "train/loss_spikes": sums["spikes"],
             "speed/real_tokens_per_second": sums["tokens"] / seconds,
             "speed/steps_per_second": self._steps / seconds,
         }

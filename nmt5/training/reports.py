@@ -1,6 +1,6 @@
 """The numbers of a run on their way out: the display, metrics.jsonl, TensorBoard, other writers."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 import contextlib
 import functools
 from typing import Any
@@ -11,31 +11,39 @@ import jax
 from nmt5.core.errors import UserError
 from nmt5.data.heldout import heldout_batches
 from nmt5.data.mixture import Mixture
-from nmt5.training.held_out import held_out_losses
+from nmt5.training.held_out import HeldOutBatch, held_out_losses
+from nmt5.training.interruption import StopRequest
 from nmt5.training.metrics import FILE as METRICS
 from nmt5.training.metrics import JsonLinesWriter, MetricWriter, TensorBoardWriter
-from nmt5.training.prefetch import place_rows
+from nmt5.training.placement import place_whole
+from nmt5.training.prefetch import Ahead
 from nmt5.training.progress import Progress
 from nmt5.training.recorder import Recorder, Sampled
 from nmt5.training.run_config import RunConfig
 from nmt5.training.step import eval_step
 from nmt5.training.step_program import StepProgram
+from nmt5.training.watchdog import Doing, Watchdog
 
 TENSORBOARD, VALIDATION = "tensorboard", "validation"
 
 
 class Reports:
-    """Writes a log line or held-out losses when a step calls for them.
+    """Writes log lines and held-out losses of the steps that call for them.
+
+    A step's line is written when the next step is under way, so that no line keeps the devices
+    waiting; before a checkpoint and at the end, `flush` writes what is due.
 
     Args:
       config: the run's settings.
       mixture: what it trains on.
       program: says on which devices to evaluate.
-      recorder: has the numbers of the steps.
+      recorder: gets the numbers of the steps.
       sampled: has the time that the run took.
       progress: the display.
       writers: take the numbers too, besides the run directory.
       step: step at which this process begins; numbers of later steps are dropped.
+      watchdog: gets a sign of life with each held-out batch.
+      stop: ends an evaluation early; its numbers are left out, then.
     """
 
     def __init__(
@@ -49,10 +57,15 @@ class Reports:
         progress: Progress,
         writers: Iterable[MetricWriter],
         step: int,
+        watchdog: Watchdog,
+        stop: StopRequest,
     ):
         self._config, self._mixture, self._program = config, mixture, program
-        self._eval_step = jax.jit(functools.partial(eval_step, config=program.config))
         self._recorder, self._sampled, self._progress = recorder, sampled, progress
+        self._watchdog, self._stop = watchdog, stop
+        self._eval_step = jax.jit(functools.partial(eval_step, config=program.config))
+        self._held_out: Ahead[HeldOutBatch] | None = None
+        self._due: int | None = None
         directory = epath.Path(config.train.run_dir)
         self._writers = [
             JsonLinesWriter(directory / METRICS, resumed_at=step),
@@ -60,42 +73,96 @@ class Reports:
             *writers,
         ]
 
-    def after(self, step: int, params: Any) -> None:
-        """Reports what is due after `step` steps; raises `StorageError` if it cannot be written."""
-        config, values = self._config.train, {}
-        is_last = step == config.train_steps
-        if step % config.log_period_steps == 0 or is_last:
-            self._recorder.flush()
-            values = self._recorder.window()
-            self._progress.log(step, _short(values))
-        period = config.eval_period_steps
-        if period is not None and (step % period == 0 or is_last):
-            self._recorder.flush()
-            values |= self._held_out(params)
-            self._recorder.restart()
-            self._progress.say(f"step {step}: held out  " + _short_held_out(values))
-        if values:
-            values["seconds"] = self._sampled.to_json()["seconds"]
-            for writer in self._writers:
-                writer.write(step, values)
+    def add(self, step: int, metrics: Mapping[str, Any], *, batch: Any, params: Any) -> None:
+        """Takes a step that was just dispatched and writes the line of the one before, if due.
 
-    def _held_out(self, params: Any) -> dict[str, float]:
+        Args:
+          step: its number, from 1.
+          metrics: from `train_step`, on the devices.
+          batch: what it trained on.
+          params: the parameters after it, for held-out losses.
+
+        Raises:
+          BadNumbersError: there were too many bad steps in a row.
+          StorageError: a line cannot be written.
+        """
+        train = self._config.train
+        is_last = step == train.train_steps
+        self._recorder.add(step, metrics, batch=batch)
+        self._write()
+        if step % train.log_period_steps == 0 or is_last:
+            self._due = step
+        if train.eval_period_steps is None:
+            return
+        if self._held_out is None and not is_last:
+            self._held_out = self._held_out_batches()
+        if step % train.eval_period_steps == 0 or is_last:
+            self._recorder.flush()
+            self._write(step, self._window() | self._evaluate(step, params))
+
+    def flush(self) -> None:
+        """Waits for the last step that was added, and writes its line if it is due."""
+        self._recorder.flush()
+        self._write()
+
+    def _window(self) -> dict[str, float]:
+        if self._due is None:
+            return {}
+        due, self._due = self._due, None
+        values = self._recorder.window()
+        self._progress.log(due, _short(values))
+        return values
+
+    def _write(self, step: int | None = None, values: Mapping[str, float] | None = None) -> None:
+        step = self._due if step is None else step
+        values = self._window() if values is None else values
+        if step is None or not values:
+            return
+        line = dict(values) | {"seconds": self._sampled.to_json()["seconds"]}
+        for writer in self._writers:
+            writer.write(step, line)
+
+    def _held_out_batches(self) -> "Ahead[HeldOutBatch]":
+        """Begins to make held-out batches, long before they are wanted."""
         config, multiple = self._config.train, self._program.rows_multiple
-        return held_out_losses(
-            params,
-            heldout_batches(
-                self._mixture,
-                self._config.data,
-                split=VALIDATION,
-                rows=-(-config.eval_rows // multiple) * multiple,
-                max_batches_per_task=config.eval_batches_per_task,
-            ),
-            eval_step=self._eval_step,
-            place=functools.partial(place_rows, sharding=self._program.rows_sharding),
+        batches = heldout_batches(
+            self._mixture,
+            self._config.data,
+            split=VALIDATION,
+            rows=-(-config.eval_rows // multiple) * multiple,
+            max_batches_per_task=config.eval_batches_per_task,
         )
+        return Ahead(batches, name="held-out")
+
+    def _evaluate(self, step: int, params: Any) -> dict[str, float]:
+        batches = self._held_out or self._held_out_batches()
+        self._held_out = None
+        may_stop = step < self._config.train.train_steps  # the end of a run has its numbers
+        values = held_out_losses(
+            params,
+            self._until_stopped(batches) if may_stop else batches,
+            eval_step=self._eval_step,
+            place=functools.partial(place_whole, sharding=self._program.rows_sharding),
+        )
+        batches.close()
+        self._recorder.restart()
+        if may_stop and self._stop.requested is not None:
+            self._progress.say(f"step {step}: held-out losses left out, to stop in time")
+            return {}
+        self._progress.say(f"step {step}: held out  " + _short_held_out(values))
+        return values
+
+    def _until_stopped(self, batches: Iterable[HeldOutBatch]) -> Iterator[HeldOutBatch]:
+        for batch in batches:
+            self._watchdog.at(Doing.EVALUATING)
+            if self._stop.requested is not None:
+                return
+            yield batch
 
     def close(self) -> None:
         """Closes the files, also after an error, which then is the one to show."""
+        if self._held_out is not None:
+            self._held_out.close()
         for writer in self._writers:
             with contextlib.suppress(UserError):
                 writer.close()
@@ -112,6 +179,8 @@ def _short(values: Mapping[str, float]) -> str:
         parts.append(f"{values['speed/model_flop_utilisation']:.0%} of peak")
     if values["train/skipped_steps"]:
         parts.append(f"{values['train/skipped_steps']:.0f} steps skipped")
+    if values["train/loss_spikes"]:
+        parts.append(f"{values['train/loss_spikes']:.0f} loss spikes")
     return "  ".join(parts)
 
 

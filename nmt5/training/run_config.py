@@ -25,7 +25,13 @@ class TrainConfig:
         for none at all.
       eval_rows: rows of a held-out batch.
       eval_batches_per_task: held-out batches of a task at most; None for all of its text.
-      max_skipped_steps: so many batches in a row without a finite gradient end the run.
+      max_skipped_steps: so many batches in a row with bad numbers end the run: without a finite
+        gradient, which skips the step, or with a loss above `loss_spike_factor`.
+      loss_spike_factor: a loss above so many times the median of the last 100 steps is bad, for
+        example 3.0; None judges no finite loss.
+      watchdog_seconds: when nothing has happened for so long, the stacks of all threads and the
+        likely reason are printed; None for never.
+      watchdog_stops: such a stall also ends the run, after saving if that is possible.
       compilation_cache: directory where compiled programs are kept for the next start.
 
     Raises:
@@ -40,6 +46,9 @@ class TrainConfig:
     eval_rows: int = 32
     eval_batches_per_task: int | None = 1
     max_skipped_steps: int = 20
+    loss_spike_factor: float | None = None
+    watchdog_seconds: float | None = 600.0
+    watchdog_stops: bool = False
     compilation_cache: str | None = None
 
     def __post_init__(self):
@@ -55,6 +64,12 @@ class TrainConfig:
             )
             if getattr(self, name) is not None and not getattr(self, name) >= 1
         ]
+        if self.loss_spike_factor is not None and not self.loss_spike_factor > 1:
+            faults.append(
+                f"loss_spike_factor is {self.loss_spike_factor}, expected above 1 or None"
+            )
+        if self.watchdog_seconds is not None and not self.watchdog_seconds > 0:
+            faults.append(f"watchdog_seconds is {self.watchdog_seconds}, expected above 0 or None")
         if faults:
             raise ConfigError("TrainConfig: " + "; ".join(faults))
 

@@ -5,8 +5,9 @@ import contextlib
 from typing import Any
 
 from etils import epath
+import jax
 
-from nmt5.checkpoints.manager import SUBDIRECTORY, CheckpointWriter, Description
+from nmt5.checkpoints.manager import SUBDIRECTORY, CheckpointWriter, Description, complete_steps
 from nmt5.core.errors import UserError
 from nmt5.core.files import write_json
 from nmt5.data.mixture import Mixture, TaskSpec
@@ -70,6 +71,26 @@ class Saver:
         )
         self.saved_at = step
         write_json(self._directory / SAMPLED, self._sampled_table(step))
+
+    def save_after_error(self, step: int, state: TrainState, *, position: Any) -> None:
+        """Saves what an error elsewhere would cost, and waits for it, as well as it goes.
+
+        One of several processes cannot save without the others.
+        """
+        if jax.process_count() == 1 and step > self.saved_at:
+            with contextlib.suppress(Exception):  # the first error is the one to show
+                self.save(step, state, position=position)
+                self.wait()
+
+    def saved(self) -> str:
+        """Says up to where the run is saved, judged by what is on the disk now."""
+        try:
+            step = max(complete_steps(self._directory / SUBDIRECTORY), default=None)
+        except OSError:
+            return "what is saved cannot be read now"
+        if step is None:
+            return "nothing is saved yet; the same command begins anew"
+        return f"saved up to step {step}; the same command goes on from there"
 
     def wait(self) -> None:
         """Waits until the last save is complete; raises `StorageError` if it failed."""

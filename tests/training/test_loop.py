@@ -100,10 +100,13 @@ def test_what_a_run_leaves(run_unbroken, mixture):
 def test_stopped_by_a_signal_and_resumed_is_the_unbroken_run(
     run_unbroken, tmp_path, make_config, mixture, quiet, number
 ):
-    """Stopped at step 4 and, off the period, so that the resume is from an odd place, at 3."""
-    config = make_config(tmp_path, train={"log_period_steps": 3}, checkpoint={"period_steps": 2})
+    """Stopped off the period, so that the resume is from an odd place.
+
+    The line of step 3 is written while step 4 is under way.
+    """
+    config = make_config(tmp_path, train={"log_period_steps": 3}, checkpoint={"period_steps": 5})
     stopped = train(config, mixture=mixture, progress=quiet, writers=[StopAt(3, number)])
-    assert (stopped.how, stopped.step) == ("stopped", 3)
+    assert (stopped.how, stopped.step) == ("stopped", 4)
     assert f"{signal.Signals(number).name}: saving" in quiet.stream.getvalue()
     assert train(make_config(tmp_path), mixture=mixture, progress=quiet).how == "finished"
     assert_same_state(_checkpointed_state(tmp_path, 6), _checkpointed_state(run_unbroken, 6))
@@ -112,7 +115,7 @@ def test_stopped_by_a_signal_and_resumed_is_the_unbroken_run(
     )
     assert ours == theirs
     starts = json.loads((tmp_path / "run.json").read_text())["starts"]
-    assert [(start["kind"], start["step"]) for start in starts] == [("scratch", 0), ("resume", 3)]
+    assert [(start["kind"], start["step"]) for start in starts] == [("scratch", 0), ("resume", 4)]
 
 
 def test_finished_says_so_without_compiling(run_unbroken, make_config, mixture, quiet, monkeypatch):
