@@ -15,6 +15,8 @@ from nmt5.training.run_directory import settings_text
 ROOT = pathlib.Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "settings"
 
+_FINETUNE = ("TaskConfig", "FinetuneConfig", "OptimizerConfig")
+
 CASES = {
     "demo.prepare": ("gin/demo.gin", "", ("Workspace", "VocabularyConfig", "PrepareConfig")),
     "demo.base": ("gin/demo.gin", "base", train_command._SETTINGS),
@@ -22,6 +24,10 @@ CASES = {
     "demo.mlm_nmt": ("gin/demo.gin", "mlm_nmt", train_command._SETTINGS),
     "demo.evaluate": ("gin/demo.gin", "mlm_nmt", ("Evaluation", "EvalConfig", "DecodingConfig")),
     "demo.report": ("gin/demo.gin", "", ("Report",)),
+    "finetune.xsid_intent": ("gin/finetune/xsid_intent.gin", "", (*_FINETUNE, "model_config")),
+    "protocol.nmt5": ("gin/protocols/nmt5.gin", "", ("ProtocolConfig", *_FINETUNE)),
+    "protocol.nmt5.wikilingua": ("gin/protocols/nmt5.gin", "wikilingua", _FINETUNE),
+    "protocol.laptop": ("gin/protocols/laptop.gin", "", ("ProtocolConfig", *_FINETUNE)),
 }
 
 
