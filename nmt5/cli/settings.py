@@ -29,6 +29,7 @@ CONFIGURABLES = {
     "OptimizerConfig": "nmt5.training.optimizer",
     "LossConfig": "nmt5.training.step",
     "MeshConfig": "nmt5.partitioning.mesh",
+    "ProcessConfig": "nmt5.partitioning.processes",
     "CheckpointConfig": "nmt5.checkpoints.manager",
     "TrainConfig": "nmt5.training.loop",
     "Evaluation": "nmt5.cli.evaluate_command",

@@ -1,6 +1,7 @@
 """`nmt5 train`: pre-trains a model, or continues from a checkpoint."""
 
 import argparse
+import sys
 
 from nmt5.cli import settings
 
@@ -17,6 +18,11 @@ settings:
   LossConfig.z_loss, LossConfig.normalizing_factor
   CheckpointConfig.period_steps, .keep, .initial_checkpoint, .restart_from
   MeshConfig.data, .fsdp, .tensor      how devices share the work
+  ProcessConfig.start_seconds, .lost_seconds, .barrier_seconds     patience of several processes
+
+Several processes, one for each machine or device, share one run. On TPU pods and under SLURM or
+Open MPI they find each other; elsewhere each is told its number and the address of process 0:
+  nmt5 train ... --coordinator_address=10.0.0.1:1234 --process_count=4 --process_index=0
 
 example:
   nmt5 train --gin_file=gin/demo.gin --gin_scope=base
@@ -29,11 +35,21 @@ _SETTINGS = (
     "LossConfig",
     "MeshConfig",
     "CheckpointConfig",
+    "ProcessConfig",
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's own arguments."""
+    parser.add_argument(
+        "--coordinator_address", metavar="HOST:PORT", help="where process 0 listens"
+    )
+    parser.add_argument("--process_count", type=int, metavar="N", help="how many share the run")
+    parser.add_argument("--process_index", type=int, metavar="I", help="number of this one, from 0")
+
+
+def _say(line: str) -> None:
+    print(f"nmt5 train: {line}", file=sys.stderr, flush=True)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -41,7 +57,11 @@ def run(args: argparse.Namespace) -> None:
     settings.parse(args, "Workspace", *_SETTINGS)
     with settings.scope(args):
         workspace = settings.build("Workspace")
-        built = {name: settings.build(name) for name in _SETTINGS}
+        names = ("coordinator_address", "process_count", "process_index")
+        given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+        process_config = settings.build("ProcessConfig", **given)
+        built = {name: settings.build(name) for name in _SETTINGS if name != "ProcessConfig"}
+    from nmt5.partitioning.processes import processes
     from nmt5.training.loop import RunConfig, train
     from nmt5.training.progress import duration
 
@@ -54,7 +74,10 @@ def run(args: argparse.Namespace) -> None:
         mesh=built["MeshConfig"],
         checkpoint=built["CheckpointConfig"],
     )
-    outcome = train(config, mixture=workspace.find_mixture(config.data.mixture))
+    with processes(process_config, say=_say) as group:
+        outcome = train(config, mixture=workspace.find_mixture(config.data.mixture))
+    if not group.is_first:
+        return
     where = config.train.run_dir
     if outcome.how == "was finished":
         print(f"{where}: finished already, at step {outcome.step}")

@@ -31,17 +31,24 @@ class BadNumbers:
       directory: of the run, where the batch is saved.
       max_in_a_row: so many bad steps in a row end the run.
       spike_factor: None for no judgement of finite losses.
+      facts: JSON-able, saved with the batch.
 
     Attributes:
       in_a_row: bad steps since the last good one.
     """
 
     def __init__(
-        self, directory: os.PathLike | str, *, max_in_a_row: int, spike_factor: float | None
+        self,
+        directory: os.PathLike | str,
+        *,
+        max_in_a_row: int,
+        spike_factor: float | None,
+        facts: Mapping[str, Any],
     ):
         self._directory = epath.Path(directory)
         self._max = max_in_a_row
         self._factor = spike_factor
+        self._facts = facts
         self._losses: collections.deque[float] = collections.deque(maxlen=_MEDIAN_OF)
         self.in_a_row = 0
 
@@ -87,7 +94,7 @@ class BadNumbers:
         path = self._directory / f"bad_batch_{step}{process}.npz"
         arrays = jax.tree.map(_own_rows, batch)
         try:
-            write_batch(path, arrays, facts={"step": step, "loss": repr(loss)})
+            write_batch(path, arrays, facts={"step": step, "loss": repr(loss)} | dict(self._facts))
         except UserError as error:
             return f"the last of them could not be saved ({error})"
         return f"the last of them is shown by `nmt5 show --batch {path}`"

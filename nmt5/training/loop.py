@@ -13,6 +13,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import importlib
+import io
 import os
 import platform
 import sys
@@ -27,16 +28,24 @@ from nmt5.data.feed import Feed
 from nmt5.data.layout import layout_table
 from nmt5.data.mixture import Mixture, write_mixture
 from nmt5.model.parameters import num_params
+from nmt5.partitioning.agreement import require_same, together
+from nmt5.partitioning.processes import group
 from nmt5.training.bad_numbers import BadNumbers, BadNumbersError
 from nmt5.training.flops import peak_flops_per_second, train_flops
 from nmt5.training.interruption import StopRequest
 from nmt5.training.metrics import MetricWriter
+from nmt5.training.placement import own_share
 from nmt5.training.prefetch import Ahead, placed_batches
 from nmt5.training.progress import Progress
 from nmt5.training.recorder import Recorder, Sampled
 from nmt5.training.reports import Reports
 from nmt5.training.run_config import RunConfig, TrainConfig
-from nmt5.training.run_directory import record_start, run_lock, write_settings
+from nmt5.training.run_directory import (
+    record_start,
+    run_lock_of_all,
+    settings_text,
+    write_settings,
+)
 from nmt5.training.saver import Saver
 from nmt5.training.start import Start, check_fits, choose_start, make_state
 from nmt5.training.state import TrainState
@@ -83,23 +92,31 @@ def train(
       CheckpointError: a checkpoint that is missing, damaged or of another model.
       StorageError: the run directory is in use or cannot be written.
     """
-    if jax.process_count() > 1:
-        raise ConfigError(
-            f"train: started in {jax.process_count()} processes; this version trains in one, over "
-            "all devices of one machine"
-        )
+    require_same(
+        "settings",
+        settings_text(
+            config.named()
+            | {"mixture": dataclasses.asdict(mixture), "versions": {"jax": jax.__version__}}
+        ),
+        remedy="start all processes with the same gin files and arguments",
+    )
     _check(config, mixture)
     if config.train.compilation_cache:
         _keep_compiled_programs(config.train.compilation_cache)
-    with StopRequest() as stop, run_lock(config.train.run_dir):
-        start = choose_start(config.train.run_dir, config.checkpoint, report=_warn)
-        if start.step >= config.train.train_steps:
-            return Outcome(how="was finished", step=start.step, seconds=0.0)
-        check_fits(start, mixture=mixture, model=config.model, report=_warn)
-        with contextlib.ExitStack() as stack:
+    with (
+        StopRequest() as stop,
+        run_lock_of_all(config.train.run_dir),
+        contextlib.ExitStack() as stack,
+    ):
+        # What one process cannot begin, none begins.
+        with together("start of the run"):
+            start = choose_start(config.train.run_dir, config.checkpoint, report=_warn)
+            if start.step >= config.train.train_steps:
+                return Outcome(how="was finished", step=start.step, seconds=0.0)
+            check_fits(start, mixture=mixture, model=config.model, report=_warn)
             run = _Run(config, mixture, start, stop=stop, writers=writers, progress=progress)
             stack.callback(run.close)
-            return run.go()
+        return run.go()
 
 
 def _check(config: RunConfig, mixture: Mixture) -> None:
@@ -117,7 +134,8 @@ def _keep_compiled_programs(directory: str) -> None:
 
 
 def _warn(line: str) -> None:
-    print(f"nmt5 train: {line}", file=sys.stderr, flush=True)
+    if group().is_first:
+        print(f"nmt5 train: {line}", file=sys.stderr, flush=True)
 
 
 class _Run:
@@ -139,16 +157,28 @@ class _Run:
         self._num_devices = self._program.mesh.size
         self._layout = self._program.layout
         # All that may refuse comes before the first file is written.
-        self._feed = Feed(mixture, config.data, rows_multiple=self._program.rows_multiple)
+        share, shares = own_share(self._program.rows_sharding)
+        self._feed = Feed(
+            mixture,
+            config.data,
+            process_index=share,
+            process_count=shares,
+            rows_multiple=self._program.rows_multiple,
+        )
         saved = start.saved
         self._sampled = Sampled(
-            len(self._feed.tasks), progress=saved.progress if saved is not None else None
+            len(self._feed.tasks),
+            # What was drawn before counts once: in process 0, which adds up.
+            progress=saved.progress if saved is not None and group().is_first else None,
         )
         batches = iter(self._feed)
         if saved is not None:
             batches.set_state(saved.feed)
-        self._record()
-        self._progress = progress(total=config.train.train_steps, start=start.step)
+        if group().is_first:
+            self._record()
+        # One process speaks for all.
+        stream = {} if group().is_first else {"stream": io.StringIO()}
+        self._progress = progress(total=config.train.train_steps, start=start.step, **stream)
         self._progress.say(self._introduction())
         stop.say = self._progress.say
         # The first batches are made in a thread while the step is compiled in this one.
@@ -156,7 +186,12 @@ class _Run:
             placed_batches(batches, sharding=self._program.rows_sharding), name="feed"
         )
         self._saver = Saver(
-            config, mixture, tasks=self._feed.tasks, sampled=self._sampled, step=start.step
+            config,
+            mixture,
+            tasks=self._feed.tasks,
+            sampled=self._sampled,
+            step=start.step,
+            share=share,
         )
         self._watchdog = Watchdog(
             limit_seconds=config.train.watchdog_seconds,
@@ -171,6 +206,10 @@ class _Run:
                 self._directory,
                 max_in_a_row=config.train.max_skipped_steps,
                 spike_factor=config.train.loss_spike_factor,
+                facts={
+                    "mixture": mixture.name,
+                    "vocabulary_fingerprint": mixture.vocabulary.fingerprint,
+                },
             ),
         )
         self._reports = Reports(
@@ -200,6 +239,7 @@ class _Run:
                 "train_steps": config.train.train_steps,
                 "parameters": num_params(config.model),
                 "devices": f"{self._num_devices} x {device.device_kind}",
+                "processes": group().count,
                 "cpus": os.cpu_count(),
                 "versions": {
                     "nmt5": __version__,
@@ -215,7 +255,9 @@ class _Run:
         return (
             f"{self._directory}: {start.kind}{source}, step {start.step} of "
             f"{self._config.train.train_steps}; {num_params(self._config.model):,} parameters on "
-            f"{self._num_devices} {jax.devices()[0].platform} device(s)\n"
+            f"{self._num_devices} {jax.devices()[0].platform} device(s)"
+            + (f" of {group().count} processes" if group().count > 1 else "")
+            + "\n"
             + layout_table(self._layout)
         )
 

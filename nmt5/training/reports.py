@@ -11,6 +11,7 @@ import jax
 from nmt5.core.errors import UserError
 from nmt5.data.heldout import heldout_batches
 from nmt5.data.mixture import Mixture
+from nmt5.partitioning.processes import group
 from nmt5.training.held_out import HeldOutBatch, held_out_losses
 from nmt5.training.interruption import StopRequest
 from nmt5.training.metrics import FILE as METRICS
@@ -63,15 +64,21 @@ class Reports:
         self._config, self._mixture, self._program = config, mixture, program
         self._recorder, self._sampled, self._progress = recorder, sampled, progress
         self._watchdog, self._stop = watchdog, stop
-        self._eval_step = jax.jit(functools.partial(eval_step, config=program.config))
+        self._eval_step = jax.jit(
+            functools.partial(eval_step, config=program.config), out_shardings=program.replicated
+        )
         self._held_out: Ahead[HeldOutBatch] | None = None
         self._due: int | None = None
         directory = epath.Path(config.train.run_dir)
-        self._writers = [
-            JsonLinesWriter(directory / METRICS, resumed_at=step),
-            TensorBoardWriter(directory / TENSORBOARD, resumed_at=step),
-            *writers,
-        ]
+        self._writers = (
+            [
+                JsonLinesWriter(directory / METRICS, resumed_at=step),
+                TensorBoardWriter(directory / TENSORBOARD, resumed_at=step),
+                *writers,
+            ]
+            if group().is_first
+            else []
+        )
 
     def add(self, step: int, metrics: Mapping[str, Any], *, batch: Any, params: Any) -> None:
         """Takes a step that was just dispatched and writes the line of the one before, if due.

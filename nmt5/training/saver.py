@@ -1,16 +1,20 @@
 """What a run saves: checkpoints, and beside them what was drawn of each task."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import contextlib
 from typing import Any
 
 from etils import epath
 import jax
+import numpy as np
 
 from nmt5.checkpoints.manager import SUBDIRECTORY, CheckpointWriter, Description, complete_steps
 from nmt5.core.errors import UserError
 from nmt5.core.files import write_json
+from nmt5.data.feed import merge_states
 from nmt5.data.mixture import Mixture, TaskSpec
+from nmt5.partitioning.agreement import gather
+from nmt5.partitioning.processes import group
 from nmt5.training.recorder import Sampled
 from nmt5.training.run_config import RunConfig
 from nmt5.training.state import TrainState
@@ -27,6 +31,7 @@ class Saver:
       tasks: the feed's tasks, in its order.
       sampled: what has been drawn of them so far.
       step: step at which this process begins; nothing later is saved yet.
+      share: which part of the rows this process feeds; some may feed the same.
 
     Attributes:
       saved_at: last step whose saving has begun.
@@ -40,9 +45,10 @@ class Saver:
         tasks: Sequence[TaskSpec],
         sampled: Sampled,
         step: int,
+        share: int = 0,
     ):
         self._config, self._mixture = config, mixture
-        self._tasks, self._sampled = tasks, sampled
+        self._tasks, self._sampled, self._share = tasks, sampled, share
         self._directory = epath.Path(config.train.run_dir)
         self._checkpoints = CheckpointWriter(
             self._directory / SUBDIRECTORY, keep=config.checkpoint.keep
@@ -55,11 +61,12 @@ class Saver:
         Raises:
           StorageError: this save or the one before failed for want of space or permission.
         """
+        position, progress = self._of_all_processes(position)
         self._checkpoints.save(
             step,
             state.to_tree(),
             feed=position,
-            progress=self._sampled.to_json(),
+            progress=progress,
             description=Description(
                 step=step,
                 model=self._config.model.to_dict(),
@@ -70,7 +77,22 @@ class Saver:
             ),
         )
         self.saved_at = step
-        write_json(self._directory / SAMPLED, self._sampled_table(step))
+        if group().is_first:
+            write_json(self._directory / SAMPLED, self._sampled_table(step, progress))
+
+    def _of_all_processes(self, position: Any) -> tuple[Any, Any]:
+        """Returns position and counts of the whole run in process 0, which writes them."""
+        own = {"share": self._share, "position": position, "progress": self._sampled.to_json()}
+        collected = gather("position in the text", own)
+        if not group().is_first:
+            return position, own["progress"]
+        by_share = {value["share"]: value for value in reversed(collected.all())}
+        progress = [value["progress"] for value in by_share.values()]
+        return merge_states([value["position"] for value in by_share.values()]), {
+            "sampled": sum(np.asarray(one["sampled"], np.int64) for one in progress).tolist(),
+            "truncated": sum(one["truncated"] for one in progress),
+            "seconds": own["progress"]["seconds"],
+        }
 
     def save_after_error(self, step: int, state: TrainState, *, position: Any) -> None:
         """Saves what an error elsewhere would cost, and waits for it, as well as it goes.
@@ -101,7 +123,7 @@ class Saver:
         with contextlib.suppress(UserError):
             self._checkpoints.close()
 
-    def _sampled_table(self, step: int) -> dict[str, Any]:
+    def _sampled_table(self, step: int, progress: Mapping[str, Any]) -> dict[str, Any]:
         """Returns what was drawn of each task beside the part of encoder tokens it was to give."""
         asked = [
             (group.objective, group.share * task.rate / sum(t.rate for t in group.tasks))
@@ -119,7 +141,7 @@ class Saver:
                 "target_tokens": int(counts[2]),
             }
             for task, (objective, weight), counts in zip(
-                self._tasks, asked, self._sampled.counts, strict=True
+                self._tasks, asked, progress["sampled"], strict=True
             )
         ]
-        return {"step": step, "truncated": self._sampled.truncated, "tasks": tasks}
+        return {"step": step, "truncated": progress["truncated"], "tasks": tasks}
