@@ -24,6 +24,7 @@ COMMANDS = {
     "mixture": "resolve a registered mixture and write or print it",
     "show": "print examples of a mixture as the model will see them",
     "sampling": "print how often each language is sampled",
+    "plan": "compile a run for a pod or this machine: memory, collectives, time; nothing is run",
     "train": "pre-train or continue from a checkpoint",
     "finetune": "train on a task, choose the checkpoint on validation, test it once",
     "protocol": "compare checkpoints over tasks, languages and seeds as the papers do",

@@ -8,14 +8,27 @@ knows what that means. Left alone, XLA takes the split of a parameter for that o
 and gathers the rows of a batch (seen with mT5-large on v5e:16x16, jax 0.10.2).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 import contextlib
 import contextvars
+from typing import Protocol
 
 import jax
 
-_Split = Callable[[jax.Array, tuple[str | None, ...]], jax.Array]
-_split: contextvars.ContextVar[_Split | None] = contextvars.ContextVar("split", default=None)
+
+class Split(Protocol):
+    """Knows what logical axes mean on a mesh."""
+
+    def __call__(self, array: jax.Array, axes: tuple[str | None, ...]) -> jax.Array:
+        """Returns the array with its sharding fixed."""
+        ...
+
+    def parts(self, axis: str) -> int:
+        """Returns into how many parts a logical axis is split."""
+        ...
+
+
+_split: contextvars.ContextVar[Split | None] = contextvars.ContextVar("split", default=None)
 _target: contextvars.ContextVar[str | None] = contextvars.ContextVar("target", default=None)
 
 
@@ -25,12 +38,12 @@ def target_platform() -> str:
 
 
 @contextlib.contextmanager
-def tracing_for(platform: str, *, split: _Split | None = None) -> Iterator[None]:
+def tracing_for(platform: str, *, split: Split | None = None) -> Iterator[None]:
     """What is traced inside is meant for `platform`, whatever this machine has.
 
     Args:
       platform: "cpu", "gpu" or "tpu".
-      split: takes an array and its logical axes and returns it with its sharding fixed.
+      split: how arrays lie over the devices; None leaves it to XLA.
     """
     tokens = _target.set(platform), _split.set(split)
     try:
@@ -47,3 +60,9 @@ def split_by(array: jax.Array, *axes: str | None) -> jax.Array:
     """
     split = _split.get()
     return array if split is None else split(array, axes)
+
+
+def num_parts_of(axis: str) -> int:
+    """Returns into how many parts a logical axis is split; 1 outside `tracing_for`."""
+    split = _split.get()
+    return 1 if split is None else split.parts(axis)

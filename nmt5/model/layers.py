@@ -24,7 +24,7 @@ from nmt5.core.axes import (
     RELPOS_BUCKETS,
     VOCAB,
 )
-from nmt5.core.target import split_by
+from nmt5.core.target import num_parts_of, split_by
 from nmt5.model.config import ModelConfig
 from nmt5.model.positions import bucket_table
 
@@ -127,17 +127,37 @@ class Embed(nn.Module):
 
         An id outside the table gives NaN, so that a wrong vocabulary is seen at the first step.
         """
-        # Every device looks up all rows of the batch in its part of the table: rows travel, not
-        # the table.
-        tokens_BT = split_by(tokens_BT, BATCH, LENGTH)
-        rows_BTD = self.embedding.at[tokens_BT].get(mode="fill", fill_value=jnp.nan)
-        rows_BTD = split_by(rows_BTD.astype(self.config.dtype), BATCH, LENGTH, EMBED)
+        rows_BTD = _lookup(
+            self.embedding, tokens_BT, num_parts=num_parts_of(VOCAB), dtype=self.config.dtype
+        )
+        rows_BTD = split_by(rows_BTD, BATCH, LENGTH, EMBED)
         return split_by(rows_BTD, BATCH, LENGTH, ACTIVATION_EMBED)
 
     def logits(self, hidden_BTD: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
         """Returns the tied head's logits, scaled by D^-0.5, in float32."""
         hidden_BTD = hidden_BTD.astype(jnp.float32) * self.config.emb_dim**-0.5
         return jnp.einsum("btd,vd->btv", hidden_BTD, self.embedding)
+
+
+def _lookup(table_VD, tokens_BT, *, num_parts, dtype):
+    """Reads rows of a table whose first axis lies on `num_parts` devices: rows travel, not parts.
+
+    Left to itself, XLA gathered half of the table for one of two row shapes (jax 0.10.2, TPU).
+    """
+    if num_parts == 1:
+        return table_VD.at[tokens_BT].get(mode="fill", fill_value=jnp.nan).astype(dtype)
+    size = table_VD.shape[0] // num_parts
+    table_GVD = split_by(table_VD.reshape(num_parts, size, -1), VOCAB, None, EMBED)
+
+    def look_up(part_VD, number):
+        is_here_BT = tokens_BT // size == number
+        rows_BTD = part_VD.at[tokens_BT % size].get(mode="promise_in_bounds")
+        return jnp.where(is_here_BT[..., None], rows_BTD.astype(dtype), 0.0)
+
+    rows_GBTD = jax.vmap(look_up)(table_GVD, jnp.arange(num_parts))
+    rows_BTD = jnp.sum(split_by(rows_GBTD, VOCAB, BATCH, LENGTH, EMBED), axis=0)
+    is_known_BT = (tokens_BT >= 0) & (tokens_BT < table_VD.shape[0])
+    return jnp.where(is_known_BT[..., None], rows_BTD, jnp.nan)
 
 
 class RelativeBias(nn.Module):

@@ -1,6 +1,7 @@
 """From names to shardings: parameters, optimizer slots and batches of a run on a mesh."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+import dataclasses
 import math
 from typing import Any
 
@@ -124,16 +125,24 @@ def check_mesh(mesh: Mesh, *, num_heads: int, rules: Mapping[str, MeshAxes] = RU
         )
 
 
-def activation_split(
-    mesh: Mesh, *, rules: Mapping[str, MeshAxes] = RULES
-) -> Callable[[jax.Array, tuple[str | None, ...]], jax.Array]:
-    """Returns the function that fixes how an activation lies, for `nmt5.core.target.tracing_for`.
+@dataclasses.dataclass(frozen=True)
+class ActivationSplit:
+    """Fixes how activations lie over a mesh, for `nmt5.core.target.tracing_for`.
 
     Where two dimensions ask for one mesh axis (a lookup's rows and the width of the table's
     parts), the last one has it. Dimensions that the mesh does not divide stay whole.
     """
 
-    def split(array, names):
+    mesh: Mesh
+    rules: Mapping[str, MeshAxes]
+
+    def parts(self, axis: str) -> int:
+        """Returns into how many parts a logical axis is split."""
+        return num_parts(self.mesh, self.rules[axis])
+
+    def __call__(self, array: jax.Array, names: tuple[str | None, ...]) -> jax.Array:
+        """Returns the array with its sharding fixed."""
+        mesh, rules = self.mesh, self.rules
         entries: list[MeshAxes] = []
         taken: set[str] = set()
         for name, size in reversed(list(zip(names, array.shape, strict=True))):
@@ -145,8 +154,6 @@ def activation_split(
             entries.append(free or None)
         spec = PartitionSpec(*reversed(entries))
         return jax.lax.with_sharding_constraint(array, NamedSharding(mesh, spec))
-
-    return split
 
 
 def describe(shardings: Mapping[str, NamedSharding], shapes: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from nmt5.model.parameters import param_axes, param_shapes
 from nmt5.partitioning.mesh import make_mesh
 from nmt5.partitioning.rules import MeshAxes
 from nmt5.partitioning.shardings import (
-    activation_split,
+    ActivationSplit,
     batch_sharding,
     check_mesh,
     num_parts,
@@ -84,7 +84,7 @@ class StepProgram:
             out_shardings=(self.state_shardings, self.replicated),
             donate_argnums=0,
         )
-        split = activation_split(self.mesh, rules=self.rules)
+        split = ActivationSplit(self.mesh, self.rules)
         with tracing_for(self.mesh.devices.flat[0].platform, split=split):
             return step.lower(self.state, self.batch())
 

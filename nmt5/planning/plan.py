@@ -1,0 +1,274 @@
+"""The plan of a run: its real train step compiled for devices that need not be there.
+
+Memory is the compiler's own account, collectives come from the compiled program's text, operations
+from the model's formula (XLA's count takes a loop's body once). The time is a bound, not a
+forecast: the slowest of arithmetic and communication, as if they overlapped perfectly.
+"""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import math
+import os
+import re
+import time
+from typing import Any
+
+import jax
+
+from nmt5.data.layout import RowLayout
+from nmt5.data.mixture import Mixture
+from nmt5.model.config import REMAT_FULL, REMAT_NONE
+from nmt5.planning.program_text import Collective, collectives
+from nmt5.planning.topologies import GIB, Topology, topology_devices
+from nmt5.training.flops import peak_flops_per_second, train_flops
+from nmt5.training.run_config import RunConfig
+from nmt5.training.step_program import StepProgram, step_program
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Bytes of one device.
+
+    Attributes:
+      parameters: float32 parameters.
+      optimizer: its slots and the counters.
+      batch: the rows.
+      kept: inputs of layers that the forward pass keeps for the backward pass; None where the
+        rematerialisation policy leaves the choice to XLA. Part of `temporaries`.
+      temporaries: all that the compiler allocates besides arguments, program included; None where
+        it gave up for lack of memory.
+      total: what must fit.
+      available: the device's memory; None where it is not known.
+    """
+
+    parameters: float
+    optimizer: float
+    batch: float
+    kept: float | None
+    temporaries: float | None
+    total: float
+    available: float | None
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether it fits; None where the device's memory is not known."""
+        if self.temporaries is None:
+            return False
+        return None if self.available is None else self.total <= self.available
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunPlan:
+    """What is known of a run before it begins.
+
+    Attributes:
+      target: the pod, or None for the local devices.
+      device_kind: as JAX calls one device.
+      mesh: sizes of the mesh's axes.
+      layout: rows and lengths per objective.
+      memory: of one device.
+      model_flops: operations of a step by the formula, over all devices.
+      recomputed_flops: those that rematerialisation adds.
+      bytes_accessed: XLA's count for one device, a loop's body counted once: a lower bound.
+      collectives: of one step; empty where the program did not fit.
+      peak_flops_per_second: of all devices; None where unknown.
+      link_bytes_per_second: of one device; None where unknown.
+      compile_seconds: how long the compilation took here.
+    """
+
+    target: Topology | None
+    device_kind: str
+    mesh: Mapping[str, int]
+    layout: Mapping[str, RowLayout]
+    memory: Memory
+    model_flops: float
+    recomputed_flops: float
+    bytes_accessed: float | None
+    collectives: Sequence[Collective]
+    peak_flops_per_second: float | None
+    link_bytes_per_second: float | None
+    compile_seconds: float
+
+    @property
+    def num_devices(self) -> int:
+        """Devices of the mesh."""
+        return math.prod(self.mesh.values())
+
+    @property
+    def positions(self) -> int:
+        """Encoder and decoder positions of a step, padding counted."""
+        return sum(
+            row.rows * (row.inputs_length + row.targets_length) for row in self.layout.values()
+        )
+
+    @property
+    def encoder_positions(self) -> int:
+        """Encoder positions of a step."""
+        return sum(row.rows * row.inputs_length for row in self.layout.values())
+
+    @property
+    def compute_seconds(self) -> float | None:
+        """Time of the arithmetic of a step at the devices' peak, recomputation included."""
+        if self.peak_flops_per_second is None:
+            return None
+        return (self.model_flops + self.recomputed_flops) / self.peak_flops_per_second
+
+    @property
+    def sent_bytes(self) -> float:
+        """Bytes that one device sends in a step."""
+        return sum(one.sent_bytes for one in self.collectives)
+
+    @property
+    def communication_seconds(self) -> float | None:
+        """Time of the collectives of a step, one after the other, over one axis of the torus."""
+        if self.link_bytes_per_second is None:
+            return None
+        return self.sent_bytes / self.link_bytes_per_second
+
+    @property
+    def roofline_seconds(self) -> float | None:
+        """The bound: arithmetic or communication, whichever is longer."""
+        known = [t for t in (self.compute_seconds, self.communication_seconds) if t is not None]
+        return max(known) if known else None
+
+    @property
+    def roofline_utilisation(self) -> float | None:
+        """The part of the peak that the model's own operations are at the bound."""
+        if self.peak_flops_per_second is None or not self.roofline_seconds:
+            return None
+        return self.model_flops / self.peak_flops_per_second / self.roofline_seconds
+
+    def step_seconds(self, utilisation: float) -> float | None:
+        """Returns the time of a step if the model's operations reach that part of the peak."""
+        if self.peak_flops_per_second is None:
+            return None
+        return self.model_flops / self.peak_flops_per_second / utilisation
+
+
+def make_plan(config: RunConfig, mixture: Mixture, *, topology: Topology | None = None) -> RunPlan:
+    """Compiles the step of a run and reads off what it needs.
+
+    Args:
+      config: the settings.
+      mixture: its objectives and shares decide the rows.
+      topology: the pod; None for the local devices.
+
+    Raises:
+      ConfigError: settings that do not fit the devices; before anything is compiled.
+    """
+    devices = None if topology is None else topology_devices(topology)
+    program = step_program(config, mixture, devices=devices)
+    kind = program.mesh.devices.flat[0].device_kind
+    started = time.monotonic()
+    compiled, shortage = _compile(program)
+    parameters = _device_bytes(program.state.params)
+    optimizer = _device_bytes((program.state.optimizer, program.state.skipped_steps))
+    batch = _device_bytes(program.batch())
+    temporaries, total = None, shortage
+    found: list[Collective] = []
+    accessed = None
+    if compiled is not None:
+        used = compiled.memory_analysis()
+        total = used.argument_size_in_bytes + used.temp_size_in_bytes
+        total += used.output_size_in_bytes - used.alias_size_in_bytes
+        total += used.generated_code_size_in_bytes
+        temporaries = total - parameters - optimizer - batch
+        found = collectives(compiled.as_text())
+        accessed = (compiled.cost_analysis() or {}).get("bytes accessed")
+    return RunPlan(
+        target=topology,
+        device_kind=kind,
+        mesh=dict(program.mesh.shape),
+        layout=program.layout,
+        memory=Memory(
+            parameters=parameters,
+            optimizer=optimizer,
+            batch=batch,
+            kept=kept_bytes(config, program.layout, program.rows_multiple),
+            temporaries=temporaries,
+            total=total,
+            available=_available(topology),
+        ),
+        model_flops=train_flops(config.model, program.layout),
+        recomputed_flops=recomputed_flops(config, program.layout),
+        bytes_accessed=accessed,
+        collectives=found,
+        peak_flops_per_second=peak_of(topology, program.mesh.devices.flat),
+        link_bytes_per_second=None if topology is None else topology.ici_bytes_per_second,
+        compile_seconds=time.monotonic() - started,
+    )
+
+
+def _compile(program: StepProgram) -> tuple[Any, float]:
+    """Returns the compiled step, or None and the bytes that it would have needed."""
+    try:
+        return program.lower().compile(), 0.0
+    except jax.errors.JaxRuntimeError as error:
+        used = re.search(r"Used ([\d.]+)([KMGT]) of ([\d.]+)([KMGT])", str(error))
+        if "RESOURCE_EXHAUSTED" not in str(error) or used is None:
+            raise
+        return None, float(used.group(1)) * 2 ** (10 * ("KMGT".index(used.group(2)) + 1))
+
+
+def _device_bytes(tree: Any) -> float:
+    return sum(
+        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(tree)
+    )
+
+
+def kept_bytes(config: RunConfig, layout: Mapping[str, RowLayout], parts: int) -> float | None:
+    """Returns the bytes of layer inputs that one device keeps; None unless remat is "full".
+
+    Args:
+      config: the settings.
+      layout: rows and lengths.
+      parts: into how many parts the rows are split.
+    """
+    model = config.model
+    if model.remat != REMAT_FULL:
+        return None
+    width = model.emb_dim * (2 if model.dtype == "bfloat16" else 4)
+    return sum(
+        row.rows
+        / parts
+        * (
+            row.inputs_length * model.num_encoder_layers
+            + row.targets_length * model.num_decoder_layers
+        )
+        * width
+        for row in layout.values()
+    )
+
+
+def recomputed_flops(config: RunConfig, layout: Mapping[str, RowLayout]) -> float:
+    """Returns the operations that are done twice: layers again, and the head's logits again."""
+    model = config.model
+    forward = train_flops(model, layout) / 3
+    head = 2 * model.emb_dim * model.vocab_size
+    head *= sum(row.rows * row.targets_length for row in layout.values())
+    # The loss computes its logits again in any case; `minimal` repeats attention, a small part.
+    return head + (forward - head if model.remat not in (REMAT_NONE, "minimal") else 0.0)
+
+
+def peak_of(topology: Topology | None, devices) -> float | None:
+    """Returns the bfloat16 peak of all devices together."""
+    if topology is None:
+        return peak_flops_per_second(list(devices))
+    return topology.generation.flops_per_second * topology.num_devices
+
+
+def _available(topology: Topology | None) -> float | None:
+    if topology is not None:
+        return topology.generation.hbm_bytes
+    device = jax.local_devices()[0]
+    if device.platform == "cpu":
+        # All devices of the CPU share the machine's memory.
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return memory / jax.local_device_count()
+    return (device.memory_stats() or {}).get("bytes_limit")
+
+
+def gib(size: float) -> str:
+    """Returns bytes as GiB for people."""
+    return f"{size / GIB:.2f}"

@@ -1,0 +1,147 @@
+"""Every preset of partitioning rules trains as one device does: the same step, other meshes."""
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from nmt5.checkpoints.manager import CheckpointConfig
+from nmt5.core import features
+from nmt5.core.errors import ConfigError
+from nmt5.core.pytrees import flatten_paths
+from nmt5.data.layout import DataConfig
+from nmt5.data.mixture import GroupSpec, Mixture, TaskSpec, TokenIds
+from nmt5.model.config import model_config
+from nmt5.model.parameters import init_params
+from nmt5.partitioning.mesh import MeshConfig
+from nmt5.training.optimizer import OptimizerConfig
+from nmt5.training.run_config import RunConfig, TrainConfig
+from nmt5.training.state import init_state
+from nmt5.training.step import LossConfig
+from nmt5.training.step_program import step_program
+
+MESHES = {
+    "data_parallel": {"data": 4, "fsdp": 2},
+    "fully_sharded": {"data": 2, "fsdp": 4},
+    "tensor_1d": {"data": 2, "tensor": 4},
+    "tensor_2d": {"data": 2, "fsdp": 2, "tensor": 2},
+    "mixed": {"data": 2, "fsdp": 2, "tensor": 2},
+}
+STEPS = 5
+
+
+def _group(objective, languages, share):
+    task = TaskSpec(name=objective, corpus=objective, languages=languages, rate=1.0)
+    return GroupSpec(objective=objective, settings={}, share=share, tasks=(task,))
+
+
+MIXTURE = Mixture(
+    name="toy",
+    vocabulary=TokenIds(size=256, num_sentinels=20, fingerprint="f" * 64),
+    groups=(_group("span_corruption", ("en",), 0.5), _group("nmt", ("en", "fr"), 0.5)),
+)
+
+
+def run_config(mesh, **model):
+    fields = {"vocab_size": 256, "num_encoder_layers": 2, "num_decoder_layers": 2} | model
+    return RunConfig(
+        train=TrainConfig(run_dir="-", train_steps=STEPS),
+        model=model_config("tiny", **fields),
+        data=DataConfig(mixture="toy", store="-", inputs_length=16, encoder_tokens_per_batch=256),
+        optimizer=OptimizerConfig(
+            schedule="constant", learning_rate=0.02, min_dim_size_to_factor=16
+        ),
+        loss=LossConfig(),
+        mesh=mesh,
+        checkpoint=CheckpointConfig(),
+    )
+
+
+def batches(program):
+    """The same rows whatever the mesh: the layouts of 1 and 8 devices agree here."""
+    rng = np.random.default_rng(0)
+    for _ in range(STEPS):
+        yield {
+            objective: {
+                name: (
+                    np.ones(shape.shape, np.int32)
+                    if name in (features.ENCODER_SEGMENT_IDS, features.DECODER_SEGMENT_IDS)
+                    or name == features.DECODER_LOSS_WEIGHTS
+                    else rng.integers(2, 256, shape.shape).astype(np.int32)
+                )
+                for name, shape in group.items()
+            }
+            for objective, group in program.batch().items()
+        }
+
+
+def train(config, *, num_devices):
+    program = step_program(config, MIXTURE, devices=jax.devices()[:num_devices])
+    assert {name: row.rows for name, row in program.layout.items()} == {
+        "span_corruption": 8,
+        "nmt": 16,
+    }
+    state = jax.device_put(
+        init_state(init_params(config.model, jax.random.key(0)), optimizer=config.optimizer),
+        program.state_shardings,
+    )
+    step, losses = program.lower().compile(), []
+    for batch in batches(program):
+        placed = jax.tree.map(lambda x: jax.device_put(x, program.rows_sharding), batch)
+        state, metrics = step(state, placed)
+        losses.append(float(metrics["loss"]))
+    return losses, flatten_paths(jax.device_get(state.params))
+
+
+@functools.cache
+def on_one_device():
+    return train(run_config(MeshConfig()), num_devices=1)
+
+
+FORMS = {
+    "scanned_remat": {"scan_layers": True, "remat": "full"},
+    "plain": {},
+    "remat": {"remat": "minimal"},
+    "scanned": {"scan_layers": True},
+}
+
+
+@pytest.mark.parametrize("preset", MESHES)
+@pytest.mark.parametrize(
+    "form",
+    [
+        "scanned_remat",
+        *(pytest.param(form, marks=pytest.mark.slow) for form in FORMS if form != "scanned_remat"),
+    ],
+)
+def test_preset_equals_one_device(preset, form):
+    mesh = MeshConfig(preset=preset, **({"data": 1} | MESHES[preset]))
+    losses, params = train(run_config(mesh, **FORMS[form]), num_devices=8)
+    expected_losses, expected = on_one_device()
+    np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
+    for path, value in expected.items():
+        bound = 1e-5 * max(1.0, np.abs(value).max())
+        np.testing.assert_allclose(params[path], value, rtol=0, atol=bound, err_msg=path)
+
+
+def test_heads_are_not_cut():
+    with pytest.raises(ConfigError, match="4 heads over 8 devices"):
+        step_program(run_config(MeshConfig(data=1, tensor=8)), MIXTURE)
+
+
+def test_idle_axis_is_refused():
+    with pytest.raises(ConfigError, match=r"split nothing over mesh axis 'tensor' \(2\)"):
+        step_program(run_config(MeshConfig(tensor=2, preset="fully_sharded")), MIXTURE)
+
+
+def test_rows_are_a_multiple_of_the_data_axes():
+    mesh = MeshConfig(data=4, fsdp=2)
+    config = run_config(mesh)
+    config = dataclasses.replace(
+        config, data=dataclasses.replace(config.data, encoder_tokens_per_batch=300)
+    )
+    program = step_program(config, MIXTURE)
+    assert program.rows_multiple == 8
+    assert all(row.rows % 8 == 0 for row in program.layout.values())
