@@ -20,6 +20,8 @@ from nmt5 import __version__
 from nmt5.core.errors import ProcessError
 
 _RETRY_SECONDS = 0.2
+# How long one process may take over a line, so that it does not hold up the others.
+_ANSWER_SECONDS = 5.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,7 +95,7 @@ def _hold(own: Member, *, port: int, deadline: float, seconds: float) -> list[Me
                 break
             for _ in selector.select(timeout=left):
                 guest, _ = listener.accept()
-                line = _read_line(guest, seconds=max(min(left, 5.0), 0.1))
+                line = _read_line(guest, seconds=max(min(left, _ANSWER_SECONDS), 0.1))
                 member = _member(line)
                 if member is None:  # somebody else's connection, a port scanner's perhaps
                     guest.close()
@@ -123,7 +125,7 @@ def _answer(own: Member, *, host: str, port: int, deadline: float, seconds: floa
             with socket.create_connection((host, port), timeout=left) as connection:
                 reached = True
                 _send_line(connection, dataclasses.asdict(own))
-                answer = _read_line(connection, seconds=left + 5.0)
+                answer = _read_line(connection, seconds=left + _ANSWER_SECONDS)
         except OSError as error:
             why = str(error)
         else:
@@ -190,12 +192,15 @@ def _listen(port: int) -> socket.socket:
 
 
 def _has_left(connection: socket.socket) -> bool:
+    connection.setblocking(False)
     try:
-        return not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        return not connection.recv(1, socket.MSG_PEEK)
     except BlockingIOError:
         return False
     except OSError:
         return True
+    finally:
+        connection.settimeout(_ANSWER_SECONDS)
 
 
 def _send_line(connection: socket.socket, value: Mapping[str, Any]) -> None:

@@ -61,6 +61,7 @@ class Watch:
         self._heard: dict[str, tuple[str, float]] = {}
         self._failed_at: float | None = None
         self._handler: Any = None
+        self._trace = ""
 
     def __enter__(self) -> Self:
         """Starts to watch."""
@@ -78,7 +79,8 @@ class Watch:
         report = {"kind": "user" if is_users else "defect", "message": str(error) or kind.__name__}
         if not is_users:
             report["message"] = f"{kind.__name__}: {report['message']}"
-            traceback.print_exception(kind, error, trace)
+            # Shown unless the loss of another process turns out to be the reason.
+            self._trace = "".join(traceback.format_exception(kind, error, trace))
         try:
             client().key_value_set(f"{_FAILED}/{self._group.index}", json.dumps(report))
         except jax.errors.JaxRuntimeError:
@@ -132,7 +134,8 @@ class Watch:
             report = json.loads(text)
             index = key.rsplit("/", 1)[1]
             if report["kind"] == "user":
-                return _verdict(f"process {index}: {report['message']}", MENDABLE)
+                own = f"process {index}: "
+                return _verdict(own + report["message"].removeprefix(own), MENDABLE)
         if failed:
             # A broken collective is reported by the survivors: wait whether somebody is lost.
             self._failed_at = self._failed_at or now
@@ -148,6 +151,8 @@ class Watch:
 
     def _end(self, message: str, code: int) -> None:
         """Ends the process from any thread: the main one may wait for a collective for ever."""
+        if code != LOST:
+            sys.stderr.write(self._trace)
         self._say(message)
         sys.stdout.flush()
         sys.stderr.flush()
