@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from nmt5.core.errors import ConfigError
-from nmt5.decoding.cache import Cache, StepFunction
+from nmt5.decoding.cache import Cache, ReorderFunction, StepFunction, allowed_log_probs
 from nmt5.decoding.greedy import Decoded, choose_each
 
 
@@ -38,6 +38,7 @@ def sample(
     *,
     keys_N: jax.Array,
     cache: Cache,
+    reorder: ReorderFunction,
     max_tokens: int,
     num_ids: int,
     eos: int,
@@ -55,6 +56,7 @@ def sample(
       step: the model's decoder for one position.
       keys_N: N typed random keys.
       cache: the decoder's cache before the first position.
+      reorder: picks sequences out of a cache.
       max_tokens: the longest output, end of sequence included.
       num_ids: ids of the vocabulary; larger ones are never written.
       eos: id of the end of a sequence.
@@ -71,22 +73,24 @@ def sample(
     """
     check_sampling(temperature=temperature, top_k=top_k, top_p=top_p)
 
-    def choose(log_probs_NV: Float[Array, "N V"], position: Int[Array, ""]) -> Int[Array, "N"]:
+    def choose(logits_NV: Float[Array, "N V"], position: Int[Array, ""], rows_N: Int[Array, "N"]):
+        log_probs_NV = allowed_log_probs(logits_NV, num_ids=num_ids, pad=pad)
         scaled_NV = log_probs_NV / temperature
         if top_k:
             scaled_NV = keep_top_k(scaled_NV, top_k=top_k)
         if top_p < 1:
             scaled_NV = keep_top_p(scaled_NV, top_p=top_p)
-        step_keys_N = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys_N, position)
-        return jax.vmap(jax.random.categorical)(step_keys_N, scaled_NV)
+        step_keys_N = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys_N[rows_N], position)
+        chosen_N = jax.vmap(jax.random.categorical)(step_keys_N, scaled_NV)
+        return chosen_N, jnp.take_along_axis(log_probs_NV, chosen_N[:, None], axis=1)[:, 0]
 
     return choose_each(
         step,
         choose,
         cache=cache,
+        reorder=reorder,
         num_sequences=keys_N.shape[0],
         max_tokens=max_tokens,
-        num_ids=num_ids,
         eos=eos,
         pad=pad,
     )

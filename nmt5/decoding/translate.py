@@ -115,43 +115,62 @@ def _decode(
     model = Transformer(config)
     variables = {"params": params}
     num_sources = tokens_BS.shape[0]
-    encoded_BSD = model.apply(variables, tokens_BS, method="encode")
-    memory = model.apply(variables, encoded_BSD, tokens_BS, method="start_decoding")
 
-    def step(last_N, cache):
+    def memory_of(tokens_BS):
+        encoded_BSD = model.apply(variables, tokens_BS, method="encode")
+        return model.apply(variables, encoded_BSD, tokens_BS, method="start_decoding")
+
+    def step(last_N, carried):
         logits_N1V, cache = model.apply(
-            variables, last_N[:, None], memory, cache, method="decode_step"
+            variables, last_N[:, None], carried["memory"], carried["cache"], method="decode_step"
         )
-        return logits_N1V[:, 0], cache
+        return logits_N1V[:, 0], {"memory": carried["memory"], "cache": cache}
 
-    def cache_of(num_rows: int):
-        length = decoding.max_output_tokens
-        return empty_cache(config, num_rows=num_rows, max_length=length)
+    beams = decoding.beam_size if decoding.method == "beam" else 1
+    length = decoding.max_output_tokens
+    width = tokens_BS.shape[1]
+    reorder_cache = reorder_by(
+        sequence_axes(lambda rows: empty_cache(config, num_rows=rows, max_length=length))
+    )
+    reorder_memory = reorder_by(
+        sequence_axes(lambda rows: memory_of(jnp.zeros((rows, width), jnp.int32)))
+    )
 
-    common = {"max_tokens": decoding.max_output_tokens, "num_ids": num_ids, "eos": eos, "pad": pad}
+    def num_rows(cache) -> int:
+        return max(leaf.shape[0] for leaf in jax.tree.leaves(cache) if leaf.ndim)
+
+    def reorder(carried, rows_M):
+        memory = carried["memory"]
+        if rows_M.shape[0] < num_rows(carried["cache"]):
+            # Fewer sources go on; each has `beams` rows, and its memory one.
+            memory = reorder_memory(memory, rows_M[::beams] // beams)
+        return {"memory": memory, "cache": reorder_cache(carried["cache"], rows_M)}
+
+    carried = {
+        "memory": memory_of(tokens_BS),
+        "cache": empty_cache(config, num_rows=num_sources * beams, max_length=length),
+    }
+    common = {"cache": carried, "reorder": reorder, "max_tokens": length, "eos": eos, "pad": pad}
+    common["num_ids"] = num_ids
     if decoding.method == "beam":
-        beam_size = decoding.beam_size
         decoded = beam_search(
             step,
-            cache=cache_of(num_sources * beam_size),
-            reorder=reorder_by(sequence_axes(cache_of)),
             num_sources=num_sources,
-            beam_size=beam_size,
+            beam_size=beams,
             alpha=decoding.alpha,
             rule=LengthRule(decoding.length_rule),
             early_stopping=decoding.early_stopping,
             **common,
         )
-        return best_of_beams(decoded, beam_size=beam_size)
+        return best_of_beams(decoded, beam_size=beams)
     if decoding.method == "sample":
         key = jax.random.key(decoding.seed)
         return sample(
             step,
             keys_N=jax.vmap(lambda index: jax.random.fold_in(key, index))(jnp.asarray(indices_B)),
-            cache=cache_of(num_sources),
             temperature=decoding.temperature,
             top_k=decoding.top_k,
             top_p=decoding.top_p,
             **common,
         )
-    return greedy_search(step, cache=cache_of(num_sources), num_sequences=num_sources, **common)
+    return greedy_search(step, num_sequences=num_sources, **common)

@@ -201,6 +201,7 @@ def test_one_beam_agrees_with_greedy_where_ending_early_gains_nothing():
     wanted = greedy.greedy_search(
         toy.toy_step(table),
         cache=toy.toy_cache(30),
+        reorder=toy.REORDER,
         num_sequences=30,
         max_tokens=6,
         num_ids=toy.NUM_IDS,

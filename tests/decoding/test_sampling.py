@@ -22,6 +22,7 @@ def draw(table, count, **settings):
         toy.toy_step(table),
         keys_N=jax.random.split(jax.random.key(0), count),
         cache=toy.toy_cache(1, count),
+        reorder=toy.REORDER,
         num_ids=toy.NUM_IDS,
         eos=toy.EOS,
         **settings,
@@ -54,6 +55,7 @@ def test_one_best_id_or_a_low_temperature_is_greedy():
     wanted = greedy.greedy_search(
         toy.toy_step(table),
         cache=toy.toy_cache(1),
+        reorder=toy.REORDER,
         num_sequences=1,
         max_tokens=8,
         num_ids=toy.NUM_IDS,
