@@ -1,4 +1,4 @@
-"""Translating lines as they come: from a file or standard input, a chunk at a time."""
+"""Outputs for lines as they come, translations or others: a file or standard input, in chunks."""
 
 from collections.abc import Callable, Iterable, Iterator
 import dataclasses
@@ -6,6 +6,7 @@ import itertools
 import json
 import time
 
+from nmt5.core.errors import DataError, unknown_name
 from nmt5.data.languages import check_language
 from nmt5.decoding.decoding_config import DecodingConfig
 from nmt5.decoding.translate import translate
@@ -14,25 +15,31 @@ from nmt5.evaluation.loading import LoadedModel
 
 @dataclasses.dataclass(frozen=True)
 class InferConfig:
-    """How lines are translated.
+    """How lines are read by the model.
 
     Attributes:
-      language: code of the target language.
+      language: code of the language to translate into; None puts nothing before a line.
       code_template: text before a line, with `{language}` for that code.
       chunk_lines: lines read and sorted by length together; outputs appear after each chunk.
     """
 
-    language: str
+    language: str | None = None
     code_template: str = "<2{language}> "
     chunk_lines: int = 1024
 
     def __post_init__(self):
-        check_language(self.language)
+        if self.language is not None:
+            check_language(self.language)
+
+    @property
+    def prefix(self) -> str:
+        """The text before each line."""
+        return "" if self.language is None else self.code_template.format(language=self.language)
 
 
 @dataclasses.dataclass(frozen=True)
 class Inference:
-    """One line and its translation; `score` is that of the search."""
+    """One line and its output; `score` is that of the search."""
 
     source: str
     output: str
@@ -43,6 +50,35 @@ class Inference:
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False) + "\n"
 
 
+def column_of(lines: Iterable[str], *, column: str, name: str) -> Iterator[str]:
+    """Yields one column of tab-separated lines.
+
+    Args:
+      lines: with or without their line ends.
+      column: a number, counted from 0; or a name, which the first line then must have.
+      name: of the input, for messages.
+
+    Raises:
+      DataError: no such column; names the line.
+    """
+    iterator = enumerate(lines, start=1)
+    if column.isdecimal():
+        index = int(column)
+    else:
+        names = next(iterator, (1, ""))[1].rstrip("\r\n").split("\t")
+        if column not in names:
+            raise DataError(f"{name}: line 1: {unknown_name('column', column, names)}")
+        index = names.index(column)
+    for number, line in iterator:
+        cells = line.rstrip("\r\n").split("\t")
+        if len(cells) <= index:
+            raise DataError(
+                f"{name}: line {number}: {len(cells)} columns, expected at least {index + 1}; mend "
+                "the line, or choose another column"
+            )
+        yield cells[index]
+
+
 def infer_lines(
     lines: Iterable[str],
     *,
@@ -51,12 +87,12 @@ def infer_lines(
     decoding: DecodingConfig | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Iterator[Inference]:
-    """Translates lines in order; an empty line gives an empty output.
+    """Writes an output for each line in order; an empty line gives an empty output.
 
     Args:
       lines: with or without their line ends.
       model: the model.
-      config: the target language.
+      config: the target language, if any.
       decoding: the search.
       say: takes a line on progress and speed after each chunk, and on inputs that were cut.
 
@@ -67,7 +103,7 @@ def infer_lines(
       DataError: unknown target language (when the configuration is made).
     """
     ids, vocabulary = model.vocabulary.token_ids, model.vocabulary
-    prefix = vocabulary.encode(config.code_template.format(language=config.language))
+    prefix = vocabulary.encode(config.prefix)
     started, num_done, num_ids = time.monotonic(), 0, 0
     iterator = iter(lines)
     while chunk := [line.rstrip("\r\n") for line in itertools.islice(iterator, config.chunk_lines)]:

@@ -4,7 +4,7 @@ import pytest
 
 from nmt5.core.errors import DataError
 from nmt5.decoding.decoding_config import DecodingConfig
-from nmt5.evaluation.infer import InferConfig, infer_lines
+from nmt5.evaluation.infer import InferConfig, column_of, infer_lines
 from nmt5.evaluation.loading import load_model
 
 DECODING = DecodingConfig(max_input_tokens=24, max_output_tokens=5, batch_rows=4)
@@ -54,3 +54,21 @@ def test_an_unknown_language_is_refused():
 
 def test_no_lines_give_nothing(model):
     assert list(infer_lines([], model=model, config=InferConfig("de"))) == []
+
+
+def test_without_a_language_nothing_stands_before_a_line(model):
+    (plain,) = infer_lines(["Enter"], model=model, config=InferConfig(), decoding=DECODING)
+    template = InferConfig("de", code_template="")
+    (bare,) = infer_lines(["Enter"], model=model, config=template, decoding=DECODING)
+    assert InferConfig().prefix == "" and InferConfig("de").prefix == "<2de> "
+    assert plain == bare
+
+
+def test_columns_by_number_and_by_name():
+    lines = ["id\ttext\n", "1\tEnter\n", "2\tLeave\r\n"]
+    assert list(column_of(lines[1:], column="1", name="a.tsv")) == ["Enter", "Leave"]
+    assert list(column_of(lines, column="text", name="a.tsv")) == ["Enter", "Leave"]
+    with pytest.raises(DataError, match="a.tsv: line 1: unknown column 'txt'; nearest: 'text'"):
+        list(column_of(lines, column="txt", name="a.tsv"))
+    with pytest.raises(DataError, match="a.tsv: line 3: 1 columns, expected at least 2"):
+        list(column_of([*lines[:2], "3\n"], column="text", name="a.tsv"))
