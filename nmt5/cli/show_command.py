@@ -10,11 +10,13 @@ from nmt5.cli import settings
 from nmt5.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from nmt5.cli.workspace import Workspace
     from nmt5.data.vocabulary import Vocabulary
 
 DESCRIPTION = """\
 Print examples of a mixture before and after the objective, decoded; with --rows packed rows,
-segment by segment; with --stats what some batches hold: realised shares of tasks, lengths, fill,
+segment by segment; with --batch the rows of a batch that a run saved when its numbers went bad;
+with --stats what some batches hold: realised shares of tasks, lengths, fill,
 examples cut to fit or dropped when the corpora were prepared. MIXTURE is a resolved mixture's JSON
 file, which needs neither SeqIO nor TensorFlow, or a registered name.
 
@@ -33,7 +35,10 @@ _SENTINEL_COLOUR = 31
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this command's own arguments."""
-    parser.add_argument("mixture", help="JSON file of a resolved mixture, or a registered name")
+    parser.add_argument(
+        "mixture", nargs="?", help="JSON file of a resolved mixture, or a registered name"
+    )
+    parser.add_argument("--batch", metavar="FILE", help="print a run's bad_batch_<step>.npz")
     parser.add_argument("--n", type=int, default=5, metavar="N", help="examples to print (5)")
     parser.add_argument("--rows", type=int, metavar="N", help="print N packed rows per objective")
     parser.add_argument("--stats", type=int, metavar="N", help="count what is in N batches")
@@ -47,6 +52,11 @@ def run(args: argparse.Namespace) -> None:
     settings.parse(args, "Workspace", "DataConfig")
     with settings.scope(args):
         workspace = settings.build("Workspace")
+        if args.batch is not None:
+            _show_batch(args.batch, workspace, rows=args.rows)
+            return
+        if args.mixture is None:
+            raise ConfigError("show: MIXTURE is missing, expected its JSON file or its name")
         workspace.needs("store")
         config = settings.build("DataConfig", mixture=args.mixture, store=workspace.store)
     mixture = workspace.find_mixture(args.mixture)
@@ -89,6 +99,27 @@ def run(args: argparse.Namespace) -> None:
             print(f"  {language:8} {painter.segment(ids, number)}")
         print(f"  inputs   {painter.text(example.inputs)}")
         print(f"  targets  {painter.text(example.targets)}\n")
+
+
+def _show_batch(path: str, workspace: "Workspace", *, rows: int | None) -> None:
+    """Prints the rows of a saved batch, at most `rows` of each objective."""
+    workspace.needs("vocabulary")
+    from nmt5.data.saved_batch import read_batch, saved_rows
+    from nmt5.data.vocabulary import Vocabulary, require_same
+
+    arrays, facts = read_batch(path)
+    vocabulary = Vocabulary.load(workspace.vocabulary)
+    require_same(facts["vocabulary_fingerprint"], vocabulary.fingerprint, where=f"batch {path}")
+    painter = _Painter(vocabulary, colours=sys.stdout.isatty())
+    print(f"mixture '{facts['mixture']}', step {facts['step']}, loss {facts['loss']}\n")
+    for objective, group in arrays.items():
+        found = list(saved_rows({objective: group}))
+        for number, row in enumerate(found[:rows]):
+            print(f"{objective}, row {number}: {len(row.inputs)} segments, padding {row.padding}")
+            print(f"  inputs   {painter.row(row.inputs)}")
+            print(f"  targets  {painter.row(row.targets)}\n")
+        if rows is not None and len(found) > rows:
+            print(f"{objective}: {len(found) - rows} rows more\n")
 
 
 class _Painter:

@@ -90,7 +90,13 @@ class ModelConfig:
                 faults.append(f"{name} is {value!r}, expected an integer above 0")
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
-            if value not in choices:
+            if name == "dtype" and value in ("float16", "fp16", "half"):
+                faults.append(
+                    f"dtype is {value!r}: T5's activations grow past its largest number, 65,504, "
+                    "and become infinite; expected 'bfloat16', which has float32's range, or "
+                    "'float32'"
+                )
+            elif value not in choices:
                 faults.append(f"{name}: " + unknown_name("choice", str(value), choices))
         if not isinstance(self.scan_layers, bool):
             faults.append(f"scan_layers is {self.scan_layers!r}, expected True or False")
