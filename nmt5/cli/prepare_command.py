@@ -14,6 +14,8 @@ settings:
   Workspace.vocabulary, Workspace.store, Workspace.mixtures
   Workspace.data                   root of raw text, instead of $NMT5_DATA
   Workspace.alpha, Workspace.parallel_share   instead of the registered ones
+  Workspace.task_lengths           (inputs, targets) of SeqIO tasks that bring preprocessors of
+                                   their own; (512, 512)
   PrepareConfig.segment_tokens     ids per monolingual record, 1137 for rows of 1024
   PrepareConfig.runner             "local", or the name of a Beam runner
   PrepareConfig.runner_options     further Beam options
@@ -46,6 +48,14 @@ def run(args: argparse.Namespace) -> None:
     from nmt5.data.prepare_progress import ProgressLine
 
     print(f"prepare: {len(corpora)} corpora of {', '.join(workspace.mixtures)}", flush=True)
+    ready_made = [corpus.source.task for corpus in corpora if corpus.source.holds_ids]
+    if ready_made:
+        more = ", ..." if len(ready_made) > 3 else ""
+        print(
+            f"prepare: {len(ready_made)} SeqIO tasks with preprocessors of their own "
+            f"({', '.join(ready_made[:3])}{more}): read through SeqIO, at its speed, once; noise "
+            "that they draw is the same in every epoch"
+        )
     prepared = prepare(config, corpora, progress=ProgressLine(sys.stderr))
     examples, tokens, dropped = 0, 0, 0
     for info in prepared.corpora.values():

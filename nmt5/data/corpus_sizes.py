@@ -50,7 +50,8 @@ def _counted(corpus: Corpus, vocabulary: Vocabulary) -> CorpusSize:
     def count() -> None:
         for language in tokens:
             texts = [example[language] for example in waiting]
-            tokens[language] += sum(map(len, vocabulary.encode_batch(texts)))
+            encoded = texts if corpus.source.holds_ids else vocabulary.encode_batch(texts)
+            tokens[language] += sum(map(len, encoded))
         waiting.clear()
 
     for shard in corpus.source.shards(TRAIN):

@@ -69,14 +69,14 @@ class TaskDefinition:
 
     def __post_init__(self):
         where = f"task '{self.name}'"
-        for language in self.languages:
+        objective = find_objective(self.objective)
+        for language in () if objective.ready_made else self.languages:
             check_language(language)
         held = self.corpus.source.languages
         if sorted(self.languages) != sorted(held):
             raise ConfigError(
                 f"{where}: languages {self.languages}, but corpus '{self.corpus.name}' holds {held}"
             )
-        objective = find_objective(self.objective)
         if objective.num_languages != len(self.languages):
             raise ConfigError(
                 f"{where}: objective '{self.objective}' takes {objective.num_languages} text(s), "
@@ -204,6 +204,12 @@ class MixtureDefinition:
                 "or 1 leave out the other tasks"
             )
         if self.shares is None:
+            ready_made = {find_objective(task.objective).ready_made for task in self.tasks}
+            if len(ready_made) > 1 and self.rates is None:
+                self._refuse(
+                    "it holds ready-made tasks beside others; say what part of the encoder tokens "
+                    "each objective has, with shares={'ready_made': 0.1, ...}"
+                )
             return
         objectives = {task.objective for task in self.tasks}
         total = sum(self.shares.values())

@@ -54,6 +54,7 @@ def encode_examples(
     first: int,
     tally: Tally,
     max_document_tokens: int = MAX_DOCUMENT_TOKENS,
+    holds_ids: bool = False,
 ) -> Block:
     """Encodes consecutive examples of a source shard.
 
@@ -70,13 +71,14 @@ def encode_examples(
       first: index of `examples[0]` in the source shard.
       tally: receives the counts.
       max_document_tokens: the longest document that is kept whole.
+      holds_ids: whether examples are token ids already.
 
     Returns:
       The kept examples with their keys.
     """
     keys = position_keys(seed, first, len(examples))
     texts = [example[language] for language in languages for example in examples]
-    encoded = vocabulary.encode_batch(texts)
+    encoded = texts if holds_ids else vocabulary.encode_batch(texts)
     if len(languages) == 1:
         ids = [_document(ids, key, max_document_tokens, tally) for ids, key in zip(encoded, keys)]
         sides = [ids]

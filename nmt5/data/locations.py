@@ -13,7 +13,10 @@ from nmt5.data.vocabulary import Vocabulary
 VOCABULARY_VARIABLE = "NMT5_VOCABULARY"
 STORE_VARIABLE = "NMT5_STORE"
 
+DEFAULT_TASK_LENGTHS = (512, 512)
+
 _settings: dict[str, str | None] = {"vocabulary": None, "store": None}
+_task_lengths: list[tuple[int, int]] = []
 
 
 def configure(
@@ -22,6 +25,16 @@ def configure(
     """Sets which vocabulary and store registered tasks use in this process; None forgets."""
     _settings["vocabulary"] = None if vocabulary is None else os.fspath(vocabulary)
     _settings["store"] = None if store is None else os.fspath(store)
+
+
+def configure_task_lengths(lengths: tuple[int, int] | None) -> None:
+    """Sets the (inputs, targets) that other people's SeqIO tasks are asked for; None forgets."""
+    _task_lengths[:] = [] if lengths is None else [tuple(lengths)]
+
+
+def find_task_lengths() -> tuple[int, int]:
+    """Returns the (inputs, targets) that other people's SeqIO tasks are asked for."""
+    return _task_lengths[0] if _task_lengths else DEFAULT_TASK_LENGTHS
 
 
 def find_vocabulary(vocabulary: Vocabulary | os.PathLike | str | None = None) -> Vocabulary:

@@ -28,6 +28,7 @@ from nmt5.data import prepare_steps as steps
 from nmt5.data import store
 from nmt5.data.prepare_progress import Progress, watch
 from nmt5.data.sources.base import Corpus, TextSource
+from nmt5.data.sources.seqio_task import SeqioTaskSource
 from nmt5.data.vocabulary import Vocabulary
 
 MIB = 1 << 20
@@ -132,6 +133,9 @@ def prepare(
         twice = sorted({name for name in names if names.count(name) > 1})
         raise ConfigError(f"prepare: corpora named twice: {', '.join(twice[:5])}")
     vocabulary = Vocabulary.load(config.vocabulary)
+    for source in (corpus.source for corpus in corpora):
+        if isinstance(source, SeqioTaskSource):
+            source.require_vocabulary(vocabulary)
     fingerprints = {c.name: corpus_fingerprint(c, vocabulary, config) for c in corpora}
     root = pathlib.Path(config.store).expanduser()
     kept, rebuilt, pending = [], [], []

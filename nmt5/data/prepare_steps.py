@@ -133,6 +133,7 @@ def _write_runs(setting: Setting, unit: Unit, tally: Tally) -> tuple[list[str], 
         vocabulary=_vocabulary(setting.vocabulary),
         seed=seed,
         tally=tally,
+        holds_ids=source.holds_ids,
     )
     notes = UnitNotes(setting.path("notes"), unit.number)
     paths, blocks, gathered, num_bytes, first = [], [], 0, 0, 0

@@ -22,6 +22,8 @@ from nmt5.data.definitions import CODE_TEMPLATE, SOURCE, MixtureDefinition, Task
 from nmt5.data.dictionaries import Dictionary
 from nmt5.data.locations import configure, find_store, find_vocabulary
 from nmt5.data.mixture import Mixture
+from nmt5.data.objectives import find_objective
+from nmt5.data.ready_made_tasks import ready_made_task
 from nmt5.data.resolution import resolve_definition
 from nmt5.data.seqio_examples import TextDataSource, make_examples
 from nmt5.data.sources.base import Corpus
@@ -168,7 +170,7 @@ def _without_code(output, *, code: str, **of_seqio):
 
 
 def add_mixture(name: str, tasks: Sequence[str], **settings: Any) -> seqio.Mixture:
-    """Registers a mixture of tasks that the builders above made.
+    """Registers a mixture of tasks, of the builders above or of anybody else's.
 
     Args:
       name: the mixture's name.
@@ -177,7 +179,7 @@ def add_mixture(name: str, tasks: Sequence[str], **settings: Any) -> seqio.Mixtu
 
     Raises:
       ConfigError: as `MixtureDefinition`, an unknown setting, or a name that is taken.
-      DataError: an unknown task, or one made by other means.
+      DataError: an unknown task.
     """
     _check_names(settings, where=f"mixture '{name}'")
     definition = MixtureDefinition(name=name, tasks=tuple(map(task_definition, tasks)), **settings)
@@ -206,18 +208,16 @@ def _check_names(settings: Mapping[str, Any], *, where: str) -> None:
 def task_definition(name: str) -> TaskDefinition:
     """Returns the definition of a registered task.
 
+    A task that the builders here did not make, with preprocessors of its own, is one whose
+    ready-made examples `prepare` takes out of SeqIO (`nmt5.data.sources.seqio_task`).
+
     Raises:
-      DataError: no such task, or a task that the builders here did not make.
+      DataError: no such task.
     """
     if name not in seqio.TaskRegistry.names():
         raise DataError(unknown_name("task", name, seqio.TaskRegistry.names()))
     definition = getattr(seqio.TaskRegistry.get(name).source, "definition", None)
-    if not isinstance(definition, TaskDefinition):
-        raise DataError(
-            f"task '{name}' was not made by nmt5.data.registry, so its text cannot be prepared; "
-            "register its text with add_monolingual_task or add_parallel_task"
-        )
-    return definition
+    return definition if isinstance(definition, TaskDefinition) else ready_made_task(name)
 
 
 def mixture_definition(name: str) -> MixtureDefinition:
@@ -226,7 +226,7 @@ def mixture_definition(name: str) -> MixtureDefinition:
     A mixture that was registered with plain SeqIO keeps its own rates of examples.
 
     Raises:
-      DataError: no such mixture or task, or a member that the builders here did not make.
+      DataError: no such mixture or task.
     """
     if name in seqio.TaskRegistry.names():
         return MixtureDefinition(name=name, tasks=(task_definition(name),))
@@ -329,6 +329,7 @@ def _vocabulary_of(
     own = {
         task.name: seqio.TaskRegistry.get(task.name).output_features["targets"].vocabulary.path
         for task in definition.tasks
+        if not find_objective(task.objective).ready_made  # `prepare` compares theirs
     }
     if given is None:
         given = next((path for path in own.values() if path), None)

@@ -15,6 +15,7 @@ from nmt5.data.definitions import (
 )
 from nmt5.data.language_sampling import alpha_weights, capped_shares, shared_weights
 from nmt5.data.languages import pair
+from nmt5.data.objectives import find_objective
 from nmt5.data.sinkhorn import MAX_LOST, pair_sampling
 
 
@@ -66,7 +67,8 @@ def task_weights(
     for objective, tasks in groups.items():
         examples = {task.name: sizes[task.name].examples for task in tasks}
         amounts = _given_amounts(definition.name, tasks, counts)
-        if tasks[0].is_parallel and definition.sampling in (SINKHORN, SINKHORN_ENTROPIC):
+        of_pairs = tasks[0].is_parallel and not find_objective(objective).ready_made
+        if of_pairs and definition.sampling in (SINKHORN, SINKHORN_ENTROPIC):
             weights[objective], removed[objective] = _sinkhorn(
                 definition, tasks, examples=examples, amounts=amounts
             )

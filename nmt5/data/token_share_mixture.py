@@ -8,8 +8,9 @@ import seqio
 import tensorflow as tf
 
 from nmt5.data.definitions import MixtureDefinition
-from nmt5.data.locations import find_store
+from nmt5.data.locations import find_store, find_vocabulary
 from nmt5.data.resolution import example_rates_of
+from nmt5.data.task_vocabulary import TaskVocabulary
 
 INPUTS_LENGTH = 1024
 
@@ -36,7 +37,9 @@ class TokenShareMixture(seqio.Mixture):
             _lengths.reset(token)
 
     def _rate(self, task: seqio.Task) -> float:
-        vocabulary = task.output_features["targets"].vocabulary.found()
+        own = task.output_features["targets"].vocabulary
+        # A task of somebody else's has SeqIO's own vocabulary, over the file that is set.
+        vocabulary = own.found() if isinstance(own, TaskVocabulary) else find_vocabulary()
         lengths, store = _lengths.get() or {}, find_store()
         key = (vocabulary.fingerprint, store, *sorted(lengths.items()))
         if key not in self._rates:

@@ -94,8 +94,9 @@ def texts_by_language(
 
     Text of the split only: a vocabulary must not have seen what is held out. A language that has
     monolingual corpora gives those alone, so that English does not weigh as much as the number of
-    pairs that it is in.
+    pairs that it is in. Ready-made examples are no text and left out.
     """
+    corpora = [corpus for corpus in corpora if not corpus.source.holds_ids]
     corpora = sorted(corpora, key=lambda corpus: (len(corpus.source.languages), corpus.name))
     by_language: dict[str, list[Corpus]] = {}
     for corpus in corpora:

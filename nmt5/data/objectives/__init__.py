@@ -26,6 +26,7 @@ from nmt5.data.objectives import bart as bart_module
 from nmt5.data.objectives import csp as csp_module
 from nmt5.data.objectives import mass as mass_module
 from nmt5.data.objectives import prefix_lm as prefix_lm_module
+from nmt5.data.objectives import ready_made as ready_made_module
 from nmt5.data.objectives import span_corruption as span_corruption_module
 from nmt5.data.objectives.denoised_nmt import denoised_nmt
 from nmt5.data.objectives.denoised_nmt_lm import denoised_nmt_lm
@@ -53,6 +54,7 @@ class Objective:
       num_languages: 1 for one text, 2 for a (source, target) pair.
       language_code: whether its inputs name the target language by default.
       replaces_words: whether it takes a `TokenDictionary` of its source's language.
+      ready_made: whether its texts are inputs and targets of a task, not of languages.
       packs: whether several examples share a row; otherwise one example fills it.
       row_lengths: (`DataConfig.inputs_length`, settings) -> default (inputs, targets) of a row.
       segment_tokens: (inputs, targets, settings) -> ids of running text for one example; None for
@@ -64,6 +66,7 @@ class Objective:
     num_languages: int
     language_code: bool = False
     replaces_words: bool = False
+    ready_made: bool = False
     packs: bool = True
     row_lengths: Callable[[int, Mapping[str, Any]], tuple[int, int]] = _even_halves
     segment_tokens: Callable[[int, int, Mapping[str, Any]], int] | None = None
@@ -173,6 +176,13 @@ OBJECTIVES: dict[str, Objective] = {
         Objective(name="nmt", function=nmt, num_languages=2, language_code=True),
         # A pair as it is, inputs and targets of any task: fine-tuning.
         Objective(name="text_to_text", function=nmt, num_languages=2),
+        Objective(
+            name="ready_made",
+            function=ready_made_module.ready_made,
+            num_languages=2,
+            ready_made=True,
+            row_lengths=ready_made_module.row_lengths,
+        ),
         Objective(name="denoised_nmt", function=denoised_nmt, num_languages=2, language_code=True),
         Objective(
             name="denoised_nmt_lm", function=denoised_nmt_lm, num_languages=2, language_code=True

@@ -26,6 +26,9 @@ class TextSource(abc.ABC):
 
     languages: tuple[str, ...]
 
+    # Whether `read` yields arrays of token ids under two names in place of languages, not text.
+    holds_ids = False
+
     def __post_init__(self):
         if not isinstance(self.languages, tuple) or len(self.languages) not in (1, 2):
             raise ConfigError(
