@@ -1,6 +1,7 @@
 """`nmt5 plan`: what a run will need, before anything is paid for."""
 
 import argparse
+import dataclasses
 import os
 
 from nmt5.cli import settings
@@ -110,11 +111,11 @@ def planned_mixture(workspace, config):
             f"plan: mixture '{name}' was registered with rates of examples; its shares of tokens "
             "are known once its text is prepared (`nmt5 prepare`)"
         )
-    shares = definition.shares()
     if workspace.parallel_share is not None:
-        import dataclasses
-
-        shares = dataclasses.replace(definition, parallel_share=workspace.parallel_share).shares()
+        definition = dataclasses.replace(
+            definition, parallel_share=workspace.parallel_share, shares=None
+        )
+    shares = definition.group_shares()
     groups = tuple(
         GroupSpec(
             objective=objective,

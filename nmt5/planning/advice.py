@@ -14,6 +14,7 @@ made (benchmarks/results/plan.md); use it to choose, and `nmt5 plan` to know.
 
 from collections.abc import Iterator
 import dataclasses
+import functools
 
 from nmt5.core import axes
 from nmt5.core.errors import ConfigError
@@ -77,7 +78,7 @@ def estimate(
         return product
 
     split, width, batch = parts(axes.EMBED), parts(axes.MLP), parts(axes.BATCH)
-    params = num_params(model)
+    params = _num_params(model)
     held = params / split / width * 4
     item = 2 if model.dtype == "bfloat16" else 4
     embedding = model.vocab_size * model.emb_dim * (1 if model.logits_via_embedding else 2)
@@ -115,6 +116,9 @@ def estimate(
         seconds=operations / devices / (0.5 * flops_per_second) + sent / link_bytes_per_second,
         encoder_positions=sum(count * inputs for count, inputs, _ in rows),
     )
+
+
+_num_params = functools.cache(num_params)  # traces the model
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,188 @@
+"""Plans on this machine's devices, and for a small TPU topology where libtpu is installed."""
+
+import dataclasses
+import importlib.util
+
+import jax
+import pytest
+
+from nmt5.checkpoints.manager import CheckpointConfig
+from nmt5.core.errors import ConfigError
+from nmt5.data.layout import DataConfig
+from nmt5.data.mixture import GroupSpec, Mixture, TaskSpec, TokenIds
+from nmt5.model.config import model_config
+from nmt5.partitioning.mesh import MeshConfig
+from nmt5.planning.advice import best_meshes, nearest_change
+from nmt5.planning.plan import make_plan
+from nmt5.planning.plan_text import plan_text
+from nmt5.planning.topologies import GIB, find_topology
+from nmt5.training.optimizer import OptimizerConfig
+from nmt5.training.run_config import RunConfig, TrainConfig
+from nmt5.training.step import LossConfig
+from nmt5.training.step_program import StepProgram, step_program
+
+needs_libtpu = pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is None, reason="libtpu (extra `plan`) is not installed"
+)
+
+
+def _group(objective, languages, share):
+    task = TaskSpec(name=objective, corpus=objective, languages=languages, rate=1.0)
+    return GroupSpec(objective=objective, settings={}, share=share, tasks=(task,))
+
+
+MIXTURE = Mixture(
+    name="mlm_nmt",
+    vocabulary=TokenIds(size=512, num_sentinels=100, fingerprint=""),
+    groups=(_group("span_corruption", ("en",), 0.9), _group("nmt", ("en", "de"), 0.1)),
+)
+
+
+def run_config(size="tiny", *, tokens=2048, length=64, mesh=None, **model):
+    return RunConfig(
+        train=TrainConfig(run_dir="-", train_steps=1000),
+        model=model_config(size, **model),
+        data=DataConfig(
+            mixture="mlm_nmt", store="-", inputs_length=length, encoder_tokens_per_batch=tokens
+        ),
+        optimizer=OptimizerConfig(),
+        loss=LossConfig(),
+        mesh=mesh or MeshConfig(),
+        checkpoint=CheckpointConfig(),
+    )
+
+
+LARGE = run_config(
+    "mt5_large", tokens=1_048_576, length=1024, dtype="bfloat16", scan_layers=True, remat="full"
+)
+
+
+@pytest.fixture(scope="module")
+def local_plan():
+    config = run_config(mesh=MeshConfig(data=2, fsdp=2, tensor=2), scan_layers=True, remat="full")
+    return config, make_plan(config, MIXTURE)
+
+
+def test_local_plan_counts_parameters_and_memory(local_plan):
+    config, plan = local_plan
+    program = step_program(config, MIXTURE)
+    expected = sum(
+        4 * leaf.size // (leaf.size // _local_size(leaf))
+        for leaf in jax.tree.leaves(program.state.params)
+    )
+    assert plan.memory.parameters == expected
+    assert plan.memory.temporaries > 0
+    assert plan.memory.total < plan.memory.available
+    assert plan.memory.fits is True
+    assert {one.kind for one in plan.collectives} >= {"all-reduce", "all-gather"}
+    # What is inside the layers' loops runs once per layer.
+    assert max(one.times for one in plan.collectives) >= config.model.num_encoder_layers
+
+
+def _local_size(leaf):
+    size = 1
+    for length in leaf.sharding.shard_shape(leaf.shape):
+        size *= length
+    return size
+
+
+def test_text_says_what_matters(local_plan):
+    config, plan = local_plan
+    text = plan_text(plan, config)
+    for words in (
+        "mesh: data 2, fsdp 2, tensor 2",
+        "span_corruption",
+        "parameters",
+        "fits",
+        "days",
+    ):
+        assert words in text
+
+
+def test_plan_compiles_the_step_that_train_runs(monkeypatch):
+    """Both call StepProgram.lower, so a change of the step cannot miss one of them."""
+
+    def lower(self):
+        raise RuntimeError("lowered")
+
+    monkeypatch.setattr(StepProgram, "lower", lower)
+    with pytest.raises(RuntimeError, match="lowered"):
+        make_plan(run_config(), MIXTURE)
+
+
+@pytest.mark.parametrize(
+    ("mesh", "message"),
+    [
+        ({"data": 3}, "needs 3 devices, found 8; the nearest"),
+        ({"tensor": 8, "data": 1}, "4 heads over 8 devices"),
+        ({"data": 2, "tensor": 4, "preset": "fully_sharded"}, "mesh axis 'tensor' \\(4\\)"),
+    ],
+)
+def test_bad_meshes_are_refused_before_compilation(mesh, message, monkeypatch):
+    monkeypatch.setattr(StepProgram, "lower", lambda self: pytest.fail("compiled"))
+    with pytest.raises(ConfigError, match=message):
+        make_plan(run_config(mesh=MeshConfig(**mesh)), MIXTURE)
+
+
+def test_search_prefers_meshes_that_fit_and_keep_the_batch():
+    found = best_meshes(LARGE, MIXTURE, find_topology("v5e:8x8"))
+    assert len(found) == 5
+    assert [one.seconds for one in found] == sorted(one.seconds for one in found)
+    for one in found:
+        assert one.total_bytes <= 16 * GIB
+        assert abs(one.encoder_positions / 1_048_576 - 1) <= 0.05
+    with pytest.raises(ConfigError, match="no mesh of v5e:2x2.* should fit"):
+        xxl = dataclasses.replace(LARGE, model=model_config("mt5_xxl", dtype="bfloat16"))
+        best_meshes(xxl, MIXTURE, find_topology("v5e:2x2"))
+
+
+def test_nearest_change_is_named(local_plan):
+    _, plan = local_plan
+    config = dataclasses.replace(LARGE, model=dataclasses.replace(LARGE.model, remat="none"))
+    layout = dict(plan.layout)
+    rows = {"span_corruption": (928, 1024, 229), "nmt": (192, 512, 512)}
+    for name, (count, inputs, targets) in rows.items():
+        layout[name] = dataclasses.replace(
+            layout[name], rows=count, inputs_length=inputs, targets_length=targets
+        )
+    short = dataclasses.replace(
+        plan,
+        target=find_topology("v5e:8x8"),
+        mesh={"data": 8, "fsdp": 4, "tensor": 2},
+        layout=layout,
+        memory=dataclasses.replace(
+            plan.memory, temporaries=None, total=60 * GIB, available=16 * GIB
+        ),
+    )
+    assert short.memory.fits is False
+    assert nearest_change(short, config).startswith("model_config.remat = 'full'")
+
+
+@needs_libtpu
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_plan_for_a_pod_without_one():
+    config = run_config(
+        mesh=MeshConfig(data=2, fsdp=2, tensor=2),
+        dtype="bfloat16",
+        scan_layers=True,
+        remat="full",
+        vocab_size=4096,
+        num_heads=4,
+    )
+    plan = make_plan(config, MIXTURE, topology=find_topology("v5e:2x4"))
+    assert plan.device_kind == "TPU v5 lite"
+    assert plan.memory.fits is True
+    assert plan.communication_seconds > 0
+    whole_table = config.model.vocab_size * config.model.emb_dim
+    for one in plan.collectives:
+        if one.kind == "all-gather":
+            sizes = [_product(dims) for _, dims in one.shapes]
+            assert max(sizes) < whole_table / 2, one
+
+
+def _product(dims):
+    size = 1
+    for length in dims:
+        size *= length
+    return size
