@@ -256,12 +256,13 @@ def train_step(
     (loss, sums), grads = loss_and_grads(state.params, batch, config=config, dropout_key=key)
     grad_norm = optax.tree.norm(grads)
     is_finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
-    params, optimizer = jax.lax.cond(
-        is_finite,
-        lambda: update_params(
-            grads, state.optimizer, state.params, step=state.step, config=config.optimizer
-        ),
-        lambda: (state.params, state.optimizer),
+    params, optimizer = update_params(
+        grads,
+        state.optimizer,
+        state.params,
+        step=state.step,
+        config=config.optimizer,
+        wanted=is_finite,
     )
     skipped = 1 - is_finite.astype(jnp.int32)
     new_state = TrainState(
