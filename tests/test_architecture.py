@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "partitioning": {"core", "model"},
     "checkpoints": {"core", "data", "model", "partitioning"},
     "training": {"core", "data", "model", "partitioning", "checkpoints"},
+    "planning": {"core", "data", "model", "partitioning", "training"},
     "decoding": {"core", "model", "partitioning"},
     "evaluation": {"core", "data", "model", "partitioning", "checkpoints", "decoding"},
     "finetuning": {

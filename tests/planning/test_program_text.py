@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (lines of a compiled program)
 import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
