@@ -80,6 +80,15 @@ def test_plans():
     assert [(part.language, part.split) for part in uner.selection] == [("en_ewt", "validation")]
     portuguese = plan(BENCHMARKS["uner"], "in_language", language="pt_bosque")
     assert {part.language for part in (*portuguese.train, *portuguese.test)} == {"pt_bosque"}
+    across = plan(BENCHMARKS["uner"], "zeroshot", language="pt_bosque", selection="english")
+    assert [part.language for part in (*across.train, *across.selection)] == ["pt_bosque"] * 2
+    assert len(across.test) == 10
+    few_of = plan(BENCHMARKS["uner"], "few_shot", language="pt_bosque").train[0]
+    assert (few_of.language, few_of.limit) == ("pt_bosque", 100)
+    with pytest.raises(ConfigError, match="unknown language with training data 'pt_pud'"):
+        plan(BENCHMARKS["uner"], "zeroshot", language="pt_pud")
+    with pytest.raises(ConfigError, match="other settings take none"):
+        plan(BENCHMARKS["uner"], "multilingual", language="pt_bosque")
     translated = plan(BENCHMARKS["tydiqa_goldp"], "translate_train").train
     assert len(translated) == 9
     assert ("en", "train") in {(part.language, part.split) for part in translated}
