@@ -12,6 +12,7 @@ from etils import epath
 from nmt5.core.files import storage_faults, write_text
 
 FILE = "metrics.jsonl"
+_FLUSH_SECONDS = 10.0
 
 
 class MetricWriter(Protocol):
@@ -84,6 +85,9 @@ def read_metrics(path: os.PathLike | str) -> list[dict[str, Any]]:
 class TensorBoardWriter:
     """Writes scalars for TensorBoard, and hides those of steps that a resumed run makes again.
 
+    Events are written by the caller's thread: the thread of tensorboardX's own `SummaryWriter`
+    dies of a full disk, and whoever writes then waits for it for ever.
+
     Args:
       directory: for event files, made at the first write.
       resumed_at: events of later steps are hidden.
@@ -92,21 +96,38 @@ class TensorBoardWriter:
     def __init__(self, directory: epath.PathLike, *, resumed_at: int):
         self._directory = epath.Path(directory)
         self._resumed_at = resumed_at
-        self._writer: Any = None
+        self._file: Any = None
+        self._flushed_at = time.monotonic()
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Adds one event per value."""
-        with storage_faults("writing TensorBoard events", self._directory):
-            if self._writer is None:
-                from tensorboardX import SummaryWriter
+        """Adds the values as one event; raises `StorageError` when the disk is full."""
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto.summary_pb2 import Summary
 
-                self._writer = SummaryWriter(
-                    os.fspath(self._directory), purge_step=self._resumed_at + 1
-                )
-            for name, value in values.items():
-                self._writer.add_scalar(name, value, step)
+        with storage_faults("writing TensorBoard events", self._directory):
+            if self._file is None:
+                self._file = self._open()
+            scalars = [Summary.Value(tag=name, simple_value=v) for name, v in values.items()]
+            summary = Summary(value=scalars)
+            self._file.write_event(Event(wall_time=time.time(), step=step, summary=summary))
+            if time.monotonic() - self._flushed_at > _FLUSH_SECONDS:
+                self._file.flush()
+                self._flushed_at = time.monotonic()
+
+    def _open(self) -> Any:
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+        self._directory.mkdir(parents=True, exist_ok=True)
+        # The name has the time in seconds, which two starts may share when a clock is set back.
+        suffix = f".{self._resumed_at}.{os.getpid()}"
+        file = EventsWriter(os.fspath(self._directory / "events"), filename_suffix=suffix)
+        start = SessionLog(status=SessionLog.START)
+        file.write_event(Event(wall_time=time.time(), step=self._resumed_at + 1, session_log=start))
+        return file
 
     def close(self) -> None:
         """Flushes the events."""
-        if self._writer is not None:
-            self._writer.close()
+        if self._file is not None:
+            with storage_faults("writing TensorBoard events", self._directory):
+                self._file.close()
