@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import os
 
 from nmt5.cli import settings
 from nmt5.core.errors import ConfigError
@@ -58,7 +57,9 @@ def run(args: argparse.Namespace) -> None:
         built = {name: settings.build(name) for name in SETTINGS}
     if args.topology is not None:
         # Nothing runs: a TPU that is there must not be taken, one that is not must not be sought.
-        os.environ["JAX_PLATFORMS"] = "cpu"
+        import jax
+
+        jax.config.update("jax_platforms", "cpu")
     from nmt5.planning.topologies import find_topology, topology_devices
     from nmt5.training.run_config import RunConfig
 

@@ -4,9 +4,9 @@
     v5p:4x4x8   128 devices, one to a chip of two cores; sold as v5p-256, by cores
     v3:16x16    256 chips of two devices each: 512 devices, and v4 without megacore likewise
 
-The numbers are the makers': https://cloud.google.com/tpu/docs (system architecture, one page per
-generation); links of v3 and v4 from table 4 of "TPU v4: An Optically Reconfigurable Supercomputer"
-(arXiv 2304.01433). Entered from memory of those pages, not checked against them here.
+Figures of v5e and v5p: https://cloud.google.com/tpu/docs/v5e and /v5p. Links of v3 and v4: table 4 of
+"TPU v4: An Optically Reconfigurable Supercomputer" (arXiv 2304.01433). The rest is from data sheets
+as remembered. A device of v5e has 16 GiB, of which its compiler gives 15.75 to programs.
 """
 
 from collections.abc import Sequence
