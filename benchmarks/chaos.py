@@ -20,6 +20,7 @@ Prints a row per fault and per bar, and exits with 1 if a bar is missed.
 
 import argparse
 import collections
+import contextlib
 import dataclasses
 import errno
 import json
@@ -256,11 +257,13 @@ class Chaos:
             began = time.monotonic()
             self._until_it_trains(process)
             self._startup = min(time.monotonic() - began, 30.0)
+            if kind in ("truncated", "flipped bit"):
+                self._until_it_saved_twice(process)
             after = self._random.uniform(0.0, 12 * self._pause)
             _wait_for(process, seconds=after)
             moment = f"{after:.2f} s after its first step"
         if kind == "full disk":
-            self._fill()
+            self._fill(process)
         else:
             process.send_signal(signal.SIGTERM if kind == "SIGTERM" else signal.SIGKILL)
         life = self._end(process, log)
@@ -290,6 +293,12 @@ class Chaos:
         assert process.stdout is not None
         self._first = process.stdout.readline()
 
+    def _until_it_saved_twice(self, process: subprocess.Popen) -> None:
+        from nmt5.checkpoints.manager import complete_steps
+
+        while process.poll() is None and len(complete_steps(self._run_dir / "checkpoints")) < 2:
+            time.sleep(0.05)
+
     def _end(self, process: subprocess.Popen, log) -> Life:
         assert process.stdout is not None
         try:
@@ -304,10 +313,10 @@ class Chaos:
         log.seek(0)
         errors = log.read()
         log.close()
-        if self._expected_damage and told:
-            if self._expected_damage not in errors:
-                self.wrong.append(f"damage of {self._expected_damage} was not named")
+        if f"damaged checkpoint {self._expected_damage}" in errors:
             self._expected_damage = ""
+        if self._expected_damage and told:
+            self.wrong.append(f"damage of {self._expected_damage} was not named")
         if told:
             self.repeated += max(self._furthest - (told[0] - 1), 0)
             self._furthest = max(self._furthest, told[-1])
@@ -325,31 +334,30 @@ class Chaos:
                 f"{kind}: code {life.code}, expected {expected}: {life.errors[-600:]}"
             )
 
-    def _fill(self) -> None:
+    def _fill(self, process: subprocess.Popen) -> None:
+        """Leaves no byte free until the process ends; what it removes meanwhile is filled too."""
         if not self._is_mounted:
             (self._run_dir / FULL_FLAG).touch()
             return
+        deadline = time.monotonic() + 120
         with open(self._run_dir.parent / FILLER, "wb", buffering=0) as file:
-            for size in (1 << 20, 1 << 12):
-                try:
-                    while True:
-                        file.write(bytes(size))
-                except OSError as error:
-                    if error.errno != errno.ENOSPC:
-                        raise
+            while process.poll() is None and time.monotonic() < deadline:
+                for size in (1 << 20, 1 << 12):
+                    with contextlib.suppress(OSError):
+                        while True:
+                            file.write(bytes(size))
+                time.sleep(0.02)
 
     def _free(self) -> None:
         (self._run_dir / FULL_FLAG).unlink(missing_ok=True)
         (self._run_dir.parent / FILLER).unlink(missing_ok=True)
 
     def _damage(self, kind: str) -> str:
-        """Breaks a file of the newest complete checkpoint, if there is one before it."""
+        """Breaks a file of the newest complete checkpoint."""
         from nmt5.checkpoints.manager import complete_steps
 
         directory = self._run_dir / "checkpoints"
         steps = complete_steps(directory)
-        if len(steps) < 2:
-            return ", no second checkpoint yet, nothing damaged"
         newest = directory / f"checkpoint_{steps[-1]}"
         listed = json.loads((newest / "checksums.json").read_text())["files"]
         name = self._random.choice(sorted(name for name, f in listed.items() if f["bytes"]))
@@ -359,7 +367,7 @@ class Chaos:
         else:
             content[self._random.randrange(len(content))] ^= 1 << self._random.randrange(8)
         (newest / name).write_bytes(bytes(content))
-        self._expected_damage = f"checkpoint_{steps[-1]}"
+        self._expected_damage = str(newest)
         return f", then {name} of checkpoint_{steps[-1]}"
 
 
