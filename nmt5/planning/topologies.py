@@ -4,7 +4,7 @@
     v5p:4x4x8   128 devices, one to a chip of two cores; sold as v5p-256, by cores
     v3:16x16    256 chips of two devices each: 512 devices, and v4 without megacore likewise
 
-Figures of v5e and v5p: https://cloud.google.com/tpu/docs/v5e and /v5p. Links of v3 and v4: table 4 of
+Figures of v5e, v5p: https://cloud.google.com/tpu/docs/v5e and /v5p. Links of v3, v4: table 4 of
 "TPU v4: An Optically Reconfigurable Supercomputer" (arXiv 2304.01433). The rest is from data sheets
 as remembered. A device of v5e has 16 GiB, of which its compiler gives 15.75 to programs.
 """
