@@ -54,6 +54,8 @@ setup(
     extras_require={
         "cuda": ["jax[cuda13]>=0.10.2"],
         "tpu": ["jax[tpu]>=0.10.2"],
+        # libtpu compiles for TPU pods on any machine: `nmt5 plan --topology=...`.
+        "plan": ["jax[tpu]>=0.10.2"],
         "demo": ["django>=5.2,<6", "humanize>=4.12"],
     },
     entry_points={"console_scripts": ["nmt5=nmt5.cli.main:main"]},
