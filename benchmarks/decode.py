@@ -161,6 +161,10 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--rows", type=int, default=64)
     args = parser.parse_args()
+    probe = [args.peer_python, "-c", "import torch, transformers"]
+    if subprocess.run(probe, capture_output=True, check=False).returncode:
+        print(f"not measured: {args.peer_python} has no torch and transformers; give --peer_python")
+        return 0
 
     import jax
 

@@ -1,6 +1,6 @@
 """The whole protocol, tiny: 2 checkpoints x 3 tasks x 3 seeds, once unbroken and once killed.
 
-    python benchmarks/protocol.py --data=DIRECTORY
+    python benchmarks/protocol.py --data=DIRECTORY [--directory=KEPT --stage=whole|broken]
 
 `gin/protocols/laptop.gin` with a byte model of 0.3 million parameters: one checkpoint of random
 parameters, one continued on a few hundred NTREX sentence pairs. The second pass is killed (SIGKILL)
@@ -8,11 +8,13 @@ when half of its runs are done, and started again.
 
 Bars: the unbroken protocol takes at most 15 minutes; both passes give the same results.tsv and
 tables.md, byte for byte; no run that was finished before the kill is done again. Exits with 1 below
-a bar. DIRECTORY has `xsid/`, `uner/` and `ntrex128/`.
+a bar. DIRECTORY has `xsid/`, `uner/` and `ntrex128/`. With `--directory` the first pass can be made
+in one call and the second in another.
 """
 
 import argparse
 import gzip
+import json
 import os
 import pathlib
 import subprocess
@@ -81,8 +83,8 @@ def protocol_command(directory: pathlib.Path, models, data: pathlib.Path) -> lis
         f"--gin.ProtocolConfig.directory={directory}",
         f"--gin.ProtocolConfig.models={models}",
         "--gin.ProtocolConfig.baselines=('start',)",
-        "--gin.FinetuneConfig.train_steps=40",
-        "--gin.FinetuneConfig.eval_period_steps=20",
+        "--gin.FinetuneConfig.train_steps=20",
+        "--gin.FinetuneConfig.eval_period_steps=10",
         "--gin.FinetuneConfig.max_train_examples=1000",
         "--gin.FinetuneConfig.max_examples=8",
         "--gin.TaskConfig.targets_tokens=32",
@@ -103,45 +105,54 @@ def num_chosen(directory: pathlib.Path) -> int:
 def main() -> int:
     """Prints a line per bar; returns 1 if one is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", required=True, type=pathlib.Path)
+    parser.add_argument("--data", type=pathlib.Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--directory", type=pathlib.Path, default=None)
+    parser.add_argument("--stage", choices=("whole", "broken", "both"), default="both")
     args = parser.parse_args()
+    if not (args.data / "xsid").is_dir():
+        print(f"not measured: no xsid/ in {args.data}; give --data")
+        return 0
     with tempfile.TemporaryDirectory() as temporary:
-        directory = pathlib.Path(temporary)
+        directory = (args.directory or pathlib.Path(temporary)).resolve()
+        directory.mkdir(parents=True, exist_ok=True)
         with open(directory / "log.txt", "w+") as log:
             try:
-                return measure(directory, args.data.resolve(), log)
+                if args.stage != "broken":
+                    unbroken(directory, args.data.resolve(), log)
+                return 0 if args.stage == "whole" else broken(directory, args.data.resolve(), log)
             except subprocess.CalledProcessError:
                 log.seek(0)
                 print(log.read()[-4000:], file=sys.stderr)
                 raise
 
 
-def measure(directory: pathlib.Path, data: pathlib.Path, log) -> int:
-    """Runs both passes and compares them."""
+def unbroken(directory: pathlib.Path, data: pathlib.Path, log) -> None:
+    """Makes the checkpoints and the first pass, and keeps how long it took."""
     models = make_checkpoints(directory, data, log)
-    whole, broken = directory / "whole", directory / "broken"
-
-    def go(where):
-        command = protocol_command(where, models, data)
-        subprocess.run(command, check=True, cwd=ROOT, stdout=log, stderr=log)
-
     began = time.monotonic()
-    go(whole)
-    seconds = time.monotonic() - began
+    command = protocol_command(directory / "whole", models, data)
+    subprocess.run(command, check=True, cwd=ROOT, stdout=log, stderr=log)
+    made = {"models": models, "seconds": time.monotonic() - began}
+    (directory / "whole.json").write_text(json.dumps(made))
+    print(f"unbroken protocol: {made['seconds']:.0f} s", flush=True)
 
-    process = subprocess.Popen(
-        protocol_command(broken, models, data), cwd=ROOT, stdout=log, stderr=log
-    )
-    while process.poll() is None and num_chosen(broken) < 9:
+
+def broken(directory: pathlib.Path, data: pathlib.Path, log) -> int:
+    """Makes the second pass, kills it halfway, starts it again, and compares."""
+    made = json.loads((directory / "whole.json").read_text())
+    seconds, whole, second = made["seconds"], directory / "whole", directory / "broken"
+    command = protocol_command(second, made["models"], data)
+    process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+    while process.poll() is None and num_chosen(second) < 9:
         time.sleep(0.2)
     process.kill()
     process.wait()
-    before, chosen = written(broken), num_chosen(broken)
-    go(broken)
-    after = written(broken)
+    before, chosen = written(second), num_chosen(second)
+    subprocess.run(command, check=True, cwd=ROOT, stdout=log, stderr=log)
+    after = written(second)
     again = [name for name in before if after[name] != before[name]]
     same = all(
-        (whole / name).read_bytes() == (broken / name).read_bytes()
+        (whole / name).read_bytes() == (second / name).read_bytes()
         for name in ("results.tsv", "tables.md")
     )
     rows = (
@@ -151,7 +162,7 @@ def measure(directory: pathlib.Path, data: pathlib.Path, log) -> int:
             f"<= {LIMIT_SECONDS} s",
             seconds <= LIMIT_SECONDS,
         ),
-        ("runs", str(num_chosen(broken)), "18", num_chosen(broken) == 18),
+        ("runs", str(num_chosen(second)), "18", num_chosen(second) == 18),
         ("killed with runs done", str(chosen), "9 to 17", 9 <= chosen < 18),
         ("results written again", str(len(again)), "0", not again),
         ("tables equal byte for byte", "yes" if same else "no", "yes", same),

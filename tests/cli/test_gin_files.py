@@ -24,7 +24,13 @@ CASES = {
     "demo.mlm_nmt": ("gin/demo.gin", "mlm_nmt", train_command._SETTINGS),
     "demo.evaluate": ("gin/demo.gin", "mlm_nmt", ("Evaluation", "EvalConfig", "DecodingConfig")),
     "demo.report": ("gin/demo.gin", "", ("Report",)),
+    "runs.second_stage": ("gin/runs/second_stage.gin", "", ("Workspace", "OptimizerConfig")),
+    **{
+        f"runs.nmt5_{size}": (f"gin/runs/nmt5_{size}.gin", "", train_command._SETTINGS)
+        for size in ("small", "base", "large", "xl", "xxl")
+    },
     "finetune.xsid_intent": ("gin/finetune/xsid_intent.gin", "", (*_FINETUNE, "model_config")),
+    "finetune.uner": ("gin/finetune/uner_portuguese.gin", "", (*_FINETUNE, "model_config")),
     "protocol.nmt5": ("gin/protocols/nmt5.gin", "", ("ProtocolConfig", *_FINETUNE)),
     "protocol.nmt5.wikilingua": ("gin/protocols/nmt5.gin", "wikilingua", _FINETUNE),
     "protocol.laptop": ("gin/protocols/laptop.gin", "", ("ProtocolConfig", *_FINETUNE)),
