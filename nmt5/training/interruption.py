@@ -72,6 +72,13 @@ class StopRequest:
                 # The signal came in the middle of another line, whose stream cannot be entered.
                 os.write(2, f"\nnmt5 train: {who}: saving, then stopping\n".encode())
 
+    def preempted(self) -> None:
+        """Takes a notice that this machine will be taken away, from any thread."""
+        if self._is_alone:
+            self.request("preemption notice")
+        else:
+            os.kill(os.getpid(), signal.SIGTERM)  # for JAX's service, which tells the others
+
     def _catch(self, number: int, frame: object) -> None:
         del frame
         if self.requested is not None:

@@ -35,6 +35,7 @@ from nmt5.training.flops import peak_flops_per_second, train_flops
 from nmt5.training.interruption import StopRequest
 from nmt5.training.metrics import MetricWriter
 from nmt5.training.placement import own_share
+from nmt5.training.preemption import PreemptionNotice, metadata_host
 from nmt5.training.prefetch import Ahead, placed_batches
 from nmt5.training.progress import Progress
 from nmt5.training.recorder import Recorder, Sampled
@@ -105,6 +106,7 @@ def train(
         _keep_compiled_programs(config.train.compilation_cache)
     with (
         StopRequest() as stop,
+        PreemptionNotice(metadata_host(), notify=stop.preempted),
         run_lock_of_all(config.train.run_dir),
         contextlib.ExitStack() as stack,
     ):
