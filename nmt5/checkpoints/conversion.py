@@ -26,8 +26,8 @@ from nmt5.checkpoints.names import (
     t5x_scanned_table,
     t5x_unscanned_table,
 )
-from nmt5.checkpoints.opened import OpenedCheckpoint, require_finite, summary
-from nmt5.checkpoints.optimizer_slots import slot_names, slot_specs
+from nmt5.checkpoints.opened import SLOT_NAMES, OpenedCheckpoint, require_finite, summary
+from nmt5.checkpoints.optimizer_slots import SlotReader, written_slot
 from nmt5.checkpoints.orientation import Transform, foreign_shape, to_foreign
 from nmt5.checkpoints.param_paths import parameter_shapes
 from nmt5.checkpoints.t5x import LEGACY, NATIVE, ORBAX
@@ -87,8 +87,6 @@ class ConvertConfig:
             faults.append("slots: Hugging Face directories hold no optimizer state, use 'reset'")
         if self.layers == "scanned" and self.format not in (LEGACY, ORBAX):
             faults.append(f"layers: only T5X formats have scanned layers, not '{self.format}'")
-        if self.layers == "scanned" and self.slots == "keep":
-            faults.append("slots: those of scanned layers have another meaning, use 'reset'")
         if self.format == NATIVE and self.dtype != "float32":
             faults.append("dtype: nmt5 keeps parameters in float32")
         if self.shard_bytes < 1:
@@ -158,16 +156,20 @@ def convert_opened(
     started = time.monotonic()
     target = _target_path(config, opened.step)
     moves = _moves(config, opened)
-    slots = {} if config.slots == "reset" else slot_specs(opened)
+    slots = None if config.slots == "reset" else SlotReader(opened)
     total = sum(move.spec.num_bytes for move in moves)
-    total += sum(spec.num_bytes for specs in slots.values() for spec in specs.values())
+    if slots is not None:
+        total += sum(spec.num_bytes for held in slots.specs.values() for spec in held.values())
     notes = [*opened.notes, *opened.check_duplicates(), *_warnings(config, opened)]
     for note in notes:
         report(f"note: {note}")
     with made_whole(target, num_bytes=total) as directory, byte_progress(total) as advance:
         writer = _writer(config, directory, moves)
         _write_parameters(config, opened, moves, writer, advance)
-        _write_state(config, opened, slots, writer, advance, report)
+        if config.format != HUGGINGFACE:
+            _write_step(config, opened, writer)
+        if slots is not None:
+            _write_slots(config, opened, moves, slots, writer, advance)
         write_beside(config, opened, directory, writer)
         writer.finish()
         if config.format == NATIVE:
@@ -257,34 +259,32 @@ def _write_parameters(config, opened: OpenedCheckpoint, moves, writer, advance) 
     opened.release()
 
 
-def _write_state(config, opened: OpenedCheckpoint, slots, writer, advance, report) -> None:
-    """Writes the step and the optimizer's slots."""
-    if config.format == HUGGINGFACE:
-        return
+def _write_step(config, opened: OpenedCheckpoint, writer) -> None:
     step = np.asarray(opened.step or 0, np.int32)
     writer.write("state/step", step)
-    native = config.format == NATIVE
-    if native:
+    if config.format == NATIVE:
         writer.write("state/skipped_steps", np.zeros((), np.int32))
-    if native and slots:
-        writer.write("state/optimizer/count", step)
-    exchanged = 0
-    for path, specs in slots.items():
-        names, exchange = slot_names(opened, path)
-        exchanged += exchange
-        for slot, spec in specs.items():
-            if native and slot == "m" and spec.shape == (1,):
+        if config.slots == "keep":
+            writer.write("state/optimizer/count", step)
+
+
+def _write_slots(config, opened, moves, slots: SlotReader, writer, advance) -> None:
+    native = config.format == NATIVE
+    for move in moves:
+        name = move.name.removeprefix("target/")
+        for slot in SLOT_NAMES:
+            if native and slot == "m" and slots.specs[move.paths[0]][slot].shape == (1,):
                 continue  # nmt5 has momentum only where it is used
-            values = opened.reader.read(names[slot]) if slot in names else np.zeros(1, np.float32)
-            require_finite(opened, f"{path} {slot}", values)
-            place = f"optimizer/{slot}/{path}" if native else f"param_states/{path}/{slot}"
+            values = written_slot(
+                slots,
+                slot,
+                paths=move.paths,
+                transform=move.transform,
+                num_heads=opened.config.num_heads,
+            )
+            place = f"optimizer/{slot}/{name}" if native else f"param_states/{name}/{slot}"
             writer.write(f"state/{place}", values)
-            advance(spec.num_bytes)
-    if exchanged:
-        report(
-            f"note: v_row and v_col of {exchanged} square kernels were exchanged, Mesh TensorFlow "
-            "and T5X name them differently"
-        )
+            advance(values.nbytes)
 
 
 def _warnings(config: ConvertConfig, opened: OpenedCheckpoint) -> Iterator[str]:
@@ -301,3 +301,8 @@ def _warnings(config: ConvertConfig, opened: OpenedCheckpoint) -> Iterator[str]:
         )
     if config.slots == "reset" and opened.slots:
         yield "the optimizer's state is left out (slots='keep' converts it)"
+    elif opened.slots and (exchanged := SlotReader(opened).num_exchanged):
+        yield (
+            f"v_row and v_col of {exchanged} square kernels are exchanged, Mesh TensorFlow and T5X "
+            "name them differently"
+        )

@@ -37,6 +37,7 @@ from nmt5.checkpoints.native_layout import (
 )
 from nmt5.checkpoints.native_reader import (
     find_checkpoint,
+    is_converted,
     is_native,
     load_params,
     read_params,
@@ -56,6 +57,7 @@ __all__ = [
     "complete_steps",
     "find_checkpoint",
     "find_resumable",
+    "is_converted",
     "is_native",
     "load_params",
     "read_description",

@@ -11,6 +11,7 @@ import numpy as np
 from nmt5.checkpoints.checksums import find_damage
 from nmt5.checkpoints.native_layout import (
     DESCRIPTION,
+    FEED,
     NAME,
     PREFIX,
     STATE,
@@ -35,6 +36,11 @@ def is_native(path: os.PathLike | str) -> bool:
     directory = path / SUBDIRECTORY if (path / SUBDIRECTORY).is_dir() else path
     candidates = [path] + [checkpoint_at(directory, step) for step in checkpoint_steps(directory)]
     return any((candidate / DESCRIPTION).is_dir() for candidate in candidates)
+
+
+def is_converted(checkpoint: epath.PathLike) -> bool:
+    """Tells whether a native checkpoint was converted, and so holds no position in any text."""
+    return not (epath.Path(checkpoint) / FEED).exists()
 
 
 def find_checkpoint(path: os.PathLike | str, *, step: int | None = None) -> epath.Path:

@@ -295,8 +295,9 @@ def _slots(opened: OpenedCheckpoint):
 
     T5X keeps `state/param_states/<parameter>/<slot>`, nmt5 `state/optimizer/<slot>/<parameter>`.
     """
-    scanned = any(b.transform.stacked for b in opened.bindings.parameters)
-    paths = {b.foreign.removeprefix("target/"): b.path for b in opened.bindings.parameters}
+    paths: dict[str, list[str]] = {}
+    for binding in opened.bindings.parameters:
+        paths.setdefault(binding.foreign.removeprefix("target/"), []).append(binding.path)
     slots: dict[str, dict[str, str]] = {}
     unused = []
     for name in opened.reader.specs:
@@ -306,12 +307,14 @@ def _slots(opened: OpenedCheckpoint):
         parameter, slot = (match[1], match[2]) if match else (None, None)
         if match := re.fullmatch(r"state/optimizer/(m|v|v_row|v_col)/(.+)", name):
             slot, parameter = match[1], match[2]
-        if parameter in paths and slot in SLOT_NAMES and not scanned:
-            slots.setdefault(paths[parameter], {})[slot] = name
+        if parameter in paths and slot in SLOT_NAMES:
+            for path in paths[parameter]:
+                slots.setdefault(path, {})[slot] = name
         elif name != "state/optimizer/count":
             unused.append(name)
     notes = ()
     if unused:
-        kind = "optimizer state of scanned layers" if scanned else "state without a parameter"
-        notes = (f"{len(unused)} arrays not used ({kind}), for example {unused[0]}",)
+        notes = (
+            f"{len(unused)} arrays not used (state without a parameter), for example {unused[0]}",
+        )
     return slots, notes

@@ -15,14 +15,16 @@ from nmt5.checkpoints.manager import (
     SavedRun,
     find_checkpoint,
     find_resumable,
+    is_converted,
     is_native,
     read_description,
     read_params,
     read_saved,
     restore_state,
 )
+from nmt5.checkpoints.native_reader import stored_shapes
 from nmt5.core.errors import CheckpointError, VocabularyError
-from nmt5.core.pytrees import flatten_paths, unflatten_paths
+from nmt5.core.pytrees import unflatten_paths
 from nmt5.data.mixture import Mixture
 from nmt5.model.config import ModelConfig
 from nmt5.model.parameters import init_variables, param_shapes
@@ -35,11 +37,12 @@ class Start:
     """What a run begins from.
 
     Attributes:
-      kind: "resume", "restart", "initial checkpoint", "public checkpoint" or "scratch".
+      kind: "resume", "restart", "restart from converted", "restart from public",
+        "initial checkpoint", "public checkpoint" or "scratch".
       step: steps that are done already.
       source: the checkpoint, verified if it is a native one; empty for scratch.
       description: what the checkpoint says of itself; None for scratch.
-      saved: the checkpoint whose whole state is taken; None for the last three kinds.
+      saved: the checkpoint whose position in the data is taken too; only for the first two kinds.
     """
 
     kind: str
@@ -58,7 +61,9 @@ def choose_start(
     """Decides what a run begins from; the first that applies is taken:
 
     1. the newest undamaged checkpoint in the run directory: the run goes on;
-    2. `restart_from`: another run's checkpoint with step, optimizer and position in the data;
+    2. `restart_from`: another run's checkpoint with step, optimizer and position in the data; of
+       one that was converted, or is of another format, step and optimizer, and the text from its
+       beginning;
     3. `initial_checkpoint`, native: its parameters only, everything else anew;
     4. `initial_checkpoint` in another format (T5X, Hugging Face, Mesh TensorFlow): the same;
     5. random parameters.
@@ -75,12 +80,12 @@ def choose_start(
     if saved is not None:
         return _whole("resume", saved)
     if checkpoint.restart_from:
-        return _whole("restart", read_saved(find_checkpoint(checkpoint.restart_from)))
+        return _restart(checkpoint.restart_from, report)
     initial = checkpoint.initial_checkpoint
     if not initial:
         return Start(kind="scratch")
     if not is_native(initial):
-        return _public(initial, report)
+        return _public("public checkpoint", initial, report)
     found = find_checkpoint(initial)
     return Start(
         kind="initial checkpoint", source=os.fspath(found), description=read_description(found)
@@ -97,21 +102,55 @@ def _whole(kind: str, saved: SavedRun) -> Start:
     )
 
 
-def _public(initial: str, report: Callable[[str], None]) -> Start:
+def _restart(path: str, report: Callable[[str], None]) -> Start:
+    if is_native(path):
+        found = find_checkpoint(path)
+        if not is_converted(found):
+            return _whole("restart", read_saved(found))
+        if "optimizer" not in stored_shapes(found)["state"]:
+            raise CheckpointError(
+                f"checkpoint {found} was converted without optimizer state; convert it with "
+                "--gin.ConvertConfig.slots=keep, or use CheckpointConfig.initial_checkpoint, which "
+                "takes its parameters only"
+            )
+        description = read_description(found)
+        start = Start(
+            kind="restart from converted",
+            step=description.step,
+            source=os.fspath(found),
+            description=description,
+        )
+    else:
+        start = _public("restart from public", path, report)
+    report(
+        f"checkpoint {start.source} does not say where its text was: step {start.step} (which "
+        "train_steps counts) and optimizer go on, the text starts at its beginning"
+    )
+    return start
+
+
+def _public(kind: str, path: str, report: Callable[[str], None]) -> Start:
     """Opens a checkpoint of another format; reads no array yet."""
     from nmt5.checkpoints import hub
     from nmt5.checkpoints.detect import open_checkpoint
 
-    source = hub.resolve(initial, report=report)
+    source = hub.resolve(path, report=report)
     opened = open_checkpoint(source)
+    if kind == "restart from public" and not opened.slots:
+        raise CheckpointError(
+            f"checkpoint {source} has no optimizer state to go on with; use "
+            "CheckpointConfig.initial_checkpoint, which takes its parameters only"
+        )
+    step = opened.step or 0
     description = Description(
-        step=opened.step or 0,
+        step=step,
         model=opened.config.to_dict(),
         vocabulary_fingerprint="",
         vocabulary_size=0,
         mixture="",
     )
-    return Start(kind="public checkpoint", source=source, description=description)
+    done = step if kind == "restart from public" else 0
+    return Start(kind=kind, step=done, source=source, description=description)
 
 
 def check_fits(
@@ -184,14 +223,16 @@ def make_state(
     Raises:
       CheckpointError: the checkpoint is of another model or optimizer.
     """
-    if start.saved is not None:
+    if start.saved is not None or start.kind.startswith("restart"):
         abstract = abstract_state(model, optimizer=optimizer)
         placed = jax.tree.map(
             lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
             abstract.to_tree(),
             shardings.to_tree(),
         )
-        return TrainState.from_tree(restore_state(start.saved.directory, placed))
+        if start.kind == "restart from public":
+            return TrainState.from_tree(_public_state(start.source, placed))
+        return TrainState.from_tree(restore_state(start.source, placed))
     if start.source:
         initialise = jax.jit(
             lambda params: init_state(params, optimizer=optimizer), out_shardings=shardings
@@ -217,15 +258,14 @@ def abstract_state(model: ModelConfig, *, optimizer: OptimizerConfig) -> TrainSt
 def _initial_params(start: Start, shardings: Mapping[str, Any]) -> Mapping[str, Any]:
     if start.kind != "public checkpoint":
         return read_params(start.source, shardings=shardings)
-    from nmt5.checkpoints.public_import import import_public
+    from nmt5.checkpoints.detect import open_checkpoint
+    from nmt5.checkpoints.public_import import place_parameters
 
-    params, _, _ = import_public(start.source)
-    if flatten_paths(params).keys() != flatten_paths(shardings).keys():
-        raise CheckpointError(f"checkpoint {start.source} has the parameters of another model")
-    return jax.tree.map(
-        lambda array, sharding: jax.make_array_from_callback(
-            array.shape, sharding, array.__getitem__
-        ),
-        params,
-        shardings,
-    )
+    return place_parameters(open_checkpoint(start.source), shardings)
+
+
+def _public_state(source: str, placed: Mapping[str, Any]) -> Mapping[str, Any]:
+    from nmt5.checkpoints.detect import open_checkpoint
+    from nmt5.checkpoints.public_import import place_state
+
+    return place_state(open_checkpoint(source), placed)

@@ -75,7 +75,7 @@ def test_slots_become_t5x_ones_also_for_square_kernels(checkpoint, tmp_path):
         report=lines.append,
     )
     # 4 kernels of each of 2 encoder self-attentions, and of the decoder's two attentions.
-    assert any("v_row and v_col of 16 square kernels were exchanged" in line for line in lines)
+    assert any("v_row and v_col of 16 square kernels are exchanged" in line for line in lines)
     reader = open_checkpoint(result.path).reader
     for path, mean_square in squares.items():
         base = f"state/param_states/{path}"

@@ -67,6 +67,8 @@ def test_equals_the_rule_in_numpy(beta1):
     np.testing.assert_allclose(state["v_row"]["wide"], slots["wide"]["rows"], rtol=1e-5)
     np.testing.assert_allclose(state["v_row"]["tall"], slots["tall"]["columns"], rtol=1e-5)
     assert state["v"]["wide"].shape == state["v_col"]["thin"].shape == (1,)
+    if beta1 is not None:  # with T5X's sign
+        np.testing.assert_allclose(state["m"]["wide"], slots["wide"]["m"], rtol=2e-5, atol=1e-8)
 
 
 def test_equals_optax_adafactor():
