@@ -37,11 +37,14 @@ def _group(objective, languages, share):
     return GroupSpec(objective=objective, settings={}, share=share, tasks=(task,))
 
 
-MIXTURE = Mixture(
-    name="toy",
-    vocabulary=TokenIds(size=256, num_sentinels=20, fingerprint="f" * 64),
-    groups=(_group("span_corruption", ("en",), 0.5), _group("nmt", ("en", "fr"), 0.5)),
-)
+def _mixture(*groups):
+    ids = TokenIds(size=256, num_sentinels=20, fingerprint="f" * 64)
+    return Mixture(name="toy", vocabulary=ids, groups=groups)
+
+
+# One row shape keeps compilation short; `mixed` has both.
+PAIRS = _mixture(_group("nmt", ("en", "fr"), 1.0))
+MIXTURE = _mixture(_group("span_corruption", ("en",), 0.5), _group("nmt", ("en", "fr"), 0.5))
 
 
 def run_config(mesh, **model):
@@ -77,16 +80,18 @@ def batches(program):
         }
 
 
-def train(config, *, num_devices):
-    program = step_program(config, MIXTURE, devices=jax.devices()[:num_devices])
-    assert {name: row.rows for name, row in program.layout.items()} == {
-        "span_corruption": 8,
-        "nmt": 16,
-    }
-    state = jax.device_put(
-        init_state(init_params(config.model, jax.random.key(0)), optimizer=config.optimizer),
-        program.state_shardings,
-    )
+@functools.cache
+def initial_state():
+    config = run_config(MeshConfig())
+    params = init_params(config.model, jax.random.key(0))
+    return jax.device_get(init_state(params, optimizer=config.optimizer))
+
+
+def train(config, *, num_devices, mixture):
+    program = step_program(config, mixture, devices=jax.devices()[:num_devices])
+    rows = {"span_corruption": 8, "nmt": 16} if mixture is MIXTURE else {"nmt": 32}
+    assert {name: row.rows for name, row in program.layout.items()} == rows
+    state = jax.device_put(initial_state(), program.state_shardings)
     step, losses = program.lower().compile(), []
     for batch in batches(program):
         placed = jax.tree.map(lambda x: jax.device_put(x, program.rows_sharding), batch)
@@ -96,8 +101,9 @@ def train(config, *, num_devices):
 
 
 @functools.cache
-def on_one_device():
-    return train(run_config(MeshConfig()), num_devices=1)
+def on_one_device(num_objectives):
+    mixture = MIXTURE if num_objectives == 2 else PAIRS
+    return train(run_config(MeshConfig()), num_devices=1, mixture=mixture)
 
 
 FORMS = {
@@ -118,8 +124,9 @@ FORMS = {
 )
 def test_preset_equals_one_device(preset, form):
     mesh = MeshConfig(preset=preset, **({"data": 1} | MESHES[preset]))
-    losses, params = train(run_config(mesh, **FORMS[form]), num_devices=8)
-    expected_losses, expected = on_one_device()
+    mixture = MIXTURE if preset == "mixed" else PAIRS
+    losses, params = train(run_config(mesh, **FORMS[form]), num_devices=8, mixture=mixture)
+    expected_losses, expected = on_one_device(len(mixture.groups))
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
     for path, value in expected.items():
         bound = 1e-5 * max(1.0, np.abs(value).max())
