@@ -8,25 +8,19 @@ that epoch), record -> token ids (`store`), token ids and noise drawn from (seed
 from collections.abc import Iterator, Sequence
 import dataclasses
 import itertools
-import os
-import resource
 import threading
 
 import numpy as np
 
-from nmt5.core.errors import ConfigError, DataError, VocabularyError
+from nmt5.core.errors import DataError, VocabularyError
 from nmt5.data.mixture import GroupSpec, TaskSpec, TokenIds
 from nmt5.data.objectives import Example, find_objective
 from nmt5.data.selection import EpochOrder, SelectionTable, stable_key
-from nmt5.data.store import CorpusInfo, OpenFiles, StoredSplit, open_split, read_corpus_info
-from nmt5.data.token_dictionary import TokenDictionary, read_dictionary
+from nmt5.data.store import CorpusInfo
+from nmt5.data.token_dictionary import TokenDictionary
 
 # Shards with fewer full segments than this are asked how long their last one is (see `Segments`).
 _SHORT_SHARD_RECORDS = 64
-
-# An open reader takes a few kB, opening one 90 us: with 1,500 corpora and Zipf weights, 128 files
-# gave 7,100 examples/s where 4,000 gave 9,400.
-_MOST_OPEN_FILES = 4096
 
 
 class Segments:
@@ -237,115 +231,6 @@ class NoiseAt:
         self._state["state"]["counter"][:] = (0, 0, number, 0)
         self._bits.state = self._state
         return self._generator
-
-
-def shared_open_files(limit: int | None) -> OpenFiles:
-    """Returns the readers that the groups of a feed share.
-
-    Args:
-      limit: most shards open at a time; None takes half of what the system allows.
-    """
-    if limit is None:
-        allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        limit = _MOST_OPEN_FILES
-        if allowed != resource.RLIM_INFINITY:
-            limit = max(min(limit, allowed // 2), 1)
-    return OpenFiles(limit)
-
-
-def open_group(
-    group: GroupSpec,
-    *,
-    mixture: str,
-    ids: TokenIds,
-    store: os.PathLike | str,
-    split: str,
-    segment_tokens: int,
-    infos: dict[str, CorpusInfo],
-    open_files: OpenFiles,
-) -> list[TaskReader]:
-    """Opens the corpora of a group's tasks and checks that they fit.
-
-    Args:
-      group: the group.
-      mixture: name of the mixture, for messages.
-      ids: the mixture's vocabulary.
-      store: the store's root directory.
-      split: name of the split.
-      segment_tokens: ids of a piece of running text, for a monolingual group.
-      infos: corpus descriptions that were read already; this call adds to it.
-      open_files: the readers shared by all groups.
-
-    Returns:
-      A reader per task, in order.
-
-    Raises:
-      DataError: tasks without corpus, split or records, or of other languages; all are listed.
-      VocabularyError: a corpus was made with another vocabulary.
-      ConfigError: the objective needs another number of languages, or a dictionary.
-    """
-    objective = find_objective(group.objective)
-    readers, faults = [], []
-    for task in group.tasks:
-        if len(task.languages) != objective.num_languages:
-            raise ConfigError(
-                f"mixture '{mixture}': task '{task.name}' has languages {list(task.languages)}, "
-                f"objective '{group.objective}' takes {objective.num_languages}; move the task to "
-                "another group"
-            )
-        if objective.replaces_words and task.dictionary is None:
-            raise ConfigError(
-                f"mixture '{mixture}': task '{task.name}' names no dictionary, but objective "
-                f"'{group.objective}' replaces words; register it with one and resolve again"
-            )
-        try:
-            info = infos.get(task.corpus)
-            if info is None:
-                info = infos[task.corpus] = read_corpus_info(store, task.corpus)
-            check_vocabulary(info, ids=ids, mixture=mixture, task=task.name)
-            records = open_split(store, task.corpus, split, open_files=open_files, info=info)
-            reader = _task_reader(task, records, info, segment_tokens=segment_tokens)
-            if task.dictionary is not None:
-                words = read_dictionary(store, task.dictionary, vocabulary=ids.fingerprint)
-                reader = dataclasses.replace(reader, dictionary=words)
-            readers.append(reader)
-        except DataError as error:
-            faults.append(f"task '{task.name}': {error}")
-    if faults:
-        more = f"\n  and {len(faults) - 5} more" if len(faults) > 5 else ""
-        raise DataError(
-            f"mixture '{mixture}': {len(faults)} of {len(group.tasks)} tasks of "
-            f"'{group.objective}' cannot be read:\n  " + "\n  ".join(faults[:5]) + more
-        )
-    return readers
-
-
-def _task_reader(
-    task: TaskSpec, records: StoredSplit, info: CorpusInfo, *, segment_tokens: int
-) -> TaskReader:
-    if task.languages not in (info.languages, info.languages[::-1]):
-        raise DataError(
-            f"languages {list(task.languages)}, but corpus '{info.name}' holds "
-            f"{list(info.languages)}; give the task another corpus"
-        )
-    if not len(records):
-        raise DataError(f"corpus '{info.name}' has no record in this split; leave the task out")
-    total_tokens = sum(records.info.tokens[language] for language in info.languages)
-    pieces: Sequence = records
-    if info.segment_tokens is not None:
-        pieces = Segments(
-            records,
-            shard_records=[shard.num_records for shard in records.info.shards],
-            stored_tokens=info.segment_tokens,
-            wanted_tokens=segment_tokens,
-            total_tokens=total_tokens,
-        )
-    return TaskReader(
-        task=task,
-        records=pieces,
-        reverse=task.languages != info.languages,
-        mean_tokens=total_tokens / len(pieces),
-    )
 
 
 def check_vocabulary(info: CorpusInfo, *, ids: TokenIds, mixture: str, task: str) -> None:

@@ -1,9 +1,8 @@
 """The feed: endless batches of packed rows, as fast with 2,000 tasks as with 10, exactly resumable.
 
-Each group of tasks fills its own rows. Its examples have numbers (`examples`); a window is a fixed
-run of consecutive numbers, packed on its own; lane l of L reads windows l, l + L, l + 2L, ... and
-supplies rows / L rows of every batch. The position of a lane is (window, row), so the state of the
-whole feed is two integers per lane, and restoring it packs one window per lane again.
+Each group of tasks fills its own rows. Its examples have numbers (`examples`) and are packed in
+windows of consecutive ones; each of L lanes (`lanes`) supplies rows / L rows of every batch. The
+state of the whole feed is two integers per lane, and restoring it packs one window per lane again.
 
 Lanes are dealt out to processes in order, so the rows of a batch are the same however many
 processes there are. Texts repeat: a task that has been read to its end begins again in another
@@ -14,7 +13,6 @@ import atexit
 from collections.abc import Mapping, Sequence
 import copy
 import dataclasses
-import json
 from typing import Any
 import weakref
 
@@ -23,14 +21,13 @@ import grain.experimental
 import numpy as np
 
 from nmt5.core.errors import ConfigError, DataError
-from nmt5.core.files import sha256
-from nmt5.data.examples import ExampleMaker, GroupExamples, open_group, shared_open_files
 from nmt5.data.heldout import example_lengths, heldout_batches
+from nmt5.data.lanes import Lane, Row, WindowStream, text_identity
 from nmt5.data.layout import DataConfig, RowLayout, layout_table, plan_layout
-from nmt5.data.mixture import GroupSpec, Mixture, TaskSpec
-from nmt5.data.objectives import Example, find_objective
-from nmt5.data.packing import assign_rows, build_rows
-from nmt5.data.store import CorpusInfo
+from nmt5.data.mixture import Mixture, TaskSpec
+from nmt5.data.objectives import find_objective
+from nmt5.data.open_groups import open_groups
+from nmt5.data.packing import build_rows
 
 __all__ = [
     "DataConfig",
@@ -44,14 +41,6 @@ __all__ = [
 ]
 
 STATE_FORMAT = 1
-
-# A window ends with a row that is half empty on average, and restoring packs a window per lane.
-_WINDOW_ROWS = 96
-_LARGEST_WINDOW_EXAMPLES = 8192
-_PROBE_EXAMPLES = 64
-
-# A row before it is laid out: (index of the task, example) of each segment.
-_Row = list[tuple[int, Example]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,37 +100,19 @@ class Feed:
             task for group in mixture.groups for task in group.tasks
         )
         self._prefetch_batches = config.prefetch_batches
-        infos: dict[str, CorpusInfo] = {}
-        open_files = shared_open_files(config.open_files)
         streams, first_task = {}, 0
-        for group in mixture.groups:
-            row = self.layout[group.objective]
-            readers = open_group(
-                group,
-                mixture=mixture.name,
-                ids=mixture.vocabulary,
-                store=config.store,
-                split=split,
-                segment_tokens=row.raw_segment,
-                infos=infos,
-                open_files=open_files,
-            )
-            make = ExampleMaker(
-                group,
-                ids=mixture.vocabulary,
-                inputs_length=row.inputs_length,
-                targets_length=row.targets_length,
-            )
-            streams[group.objective] = _Stream(
-                GroupExamples(group, readers=readers, make=make, seed=config.seed),
+        for opened in open_groups(mixture, config, self.layout, split=split):
+            group, row = opened.group, opened.row
+            streams[group.objective] = WindowStream(
+                opened.examples(seed=config.seed),
                 row=row,
                 first_task=first_task,
                 packs=find_objective(group.objective).packs,
                 identity={
                     "seed": config.seed,
                     "row_lengths": [row.inputs_length, row.targets_length],
-                    "text": _text_identity(
-                        group, vocabulary=mixture.vocabulary.fingerprint, readers=readers
+                    "text": text_identity(
+                        group, vocabulary=mixture.vocabulary.fingerprint, readers=opened.readers
                     ),
                 },
             )
@@ -199,95 +170,12 @@ def merge_states(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return merged
 
 
-def _text_identity(group: GroupSpec, *, vocabulary: str, readers) -> str:
-    """Returns a fingerprint of everything that decides which examples a group yields."""
-    text = {
-        "group": dataclasses.asdict(group),
-        "vocabulary": vocabulary,
-        "records": [len(reader.records) for reader in readers],
-    }
-    return sha256(json.dumps(text, sort_keys=True, default=list).encode())[:16]
-
-
-class _Stream:
-    """The windows of one group."""
-
-    def __init__(
-        self,
-        examples: GroupExamples,
-        *,
-        row: RowLayout,
-        first_task: int,
-        packs: bool,
-        identity: dict[str, Any],
-    ):
-        self.row = row
-        self.first_task = first_task
-        self._examples = examples
-        self._window_examples = 1
-        if packs:
-            self._window_examples = self._fitting_window()
-        self.identity = identity | {"window_examples": self._window_examples}
-
-    def _fitting_window(self) -> int:
-        """Returns how many examples fill about `_WINDOW_ROWS` rows, judged by the first few."""
-        probe = [example for _, example in self._examples.read(0, _PROBE_EXAMPLES)]
-        inputs, targets = example_lengths(probe).mean(axis=0)
-        per_row = min(self.row.inputs_length / inputs, self.row.targets_length / targets)
-        return min(max(round(_WINDOW_ROWS * per_row), 1), _LARGEST_WINDOW_EXAMPLES)
-
-    def window(self, number: int) -> list[_Row]:
-        """Returns the packed rows of a window; depends on nothing but its number."""
-        start = number * self._window_examples
-        drawn = self._examples.read(start, start + self._window_examples)
-        rows = assign_rows(
-            example_lengths([example for _, example in drawn]),
-            inputs_length=self.row.inputs_length,
-            targets_length=self.row.targets_length,
-        )
-        return [[drawn[i] for i in row] for row in rows]
-
-
-class _Lane:
-    """A position in every L-th window of a stream."""
-
-    def __init__(self, stream: _Stream, *, lane: int, lanes: int, position: Sequence[int] = (0, 0)):
-        self._stream = stream
-        self._lane = lane
-        self._lanes = lanes
-        self._turn, self._row = position
-        self._rows: list[_Row] | None = None
-
-    @property
-    def position(self) -> list[int]:
-        """[windows finished in this lane, rows taken from the current one]."""
-        return [self._turn, self._row]
-
-    def take(self, count: int) -> list[_Row]:
-        """Returns the next rows."""
-        taken: list[_Row] = []
-        while len(taken) < count:
-            if self._rows is None:
-                self._rows = self._stream.window(self._turn * self._lanes + self._lane)
-                if self._row >= len(self._rows):
-                    raise DataError(
-                        f"feed: the state names row {self._row} of a window that has "
-                        f"{len(self._rows)}; the store is another one than that of this run"
-                    )
-            end = min(self._row + count - len(taken), len(self._rows))
-            taken += self._rows[self._row : end]
-            self._row = end
-            if self._row == len(self._rows):
-                self._turn, self._row, self._rows = self._turn + 1, 0, None
-        return taken
-
-
 class _Batches(grain.IterDataset):
     """The batches of one process, made when asked for."""
 
     def __init__(
         self,
-        streams: dict[str, _Stream],
+        streams: dict[str, WindowStream],
         *,
         process_index: int,
         process_count: int,
@@ -327,7 +215,7 @@ class _BatchIterator(grain.DatasetIterator):
         super().__init__()
         self._batches = batches
         self._step = 0
-        self._lanes: dict[str, dict[int, _Lane]] = {}
+        self._lanes: dict[str, dict[int, Lane]] = {}
         self._lane_counts: dict[str, int] = {}
         for name, stream in batches.streams.items():
             self._place(name, stream.row.lanes, positions={})
@@ -336,7 +224,7 @@ class _BatchIterator(grain.DatasetIterator):
         stream = self._batches.streams[name]
         self._lane_counts[name] = count
         self._lanes[name] = {
-            lane: _Lane(stream, lane=lane, lanes=count, position=positions.get(lane, (0, 0)))
+            lane: Lane(stream, lane=lane, lanes=count, position=positions.get(lane, (0, 0)))
             for lane in self._batches.own_lanes(count)
         }
 
@@ -345,7 +233,7 @@ class _BatchIterator(grain.DatasetIterator):
         sampled = np.zeros((self._batches.num_tasks, 3), np.int64)
         for name, stream in self._batches.streams.items():
             lanes = self._lanes[name].values()
-            rows: list[_Row] = []
+            rows: list[Row] = []
             for lane in lanes:
                 rows += lane.take(stream.row.rows // self._lane_counts[name])
             drawn = [segment for row in rows for segment in row]

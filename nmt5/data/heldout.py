@@ -7,17 +7,11 @@ import logging
 import numpy as np
 
 from nmt5.core.errors import DataError
-from nmt5.data.examples import (
-    ExampleMaker,
-    NoiseAt,
-    TaskReader,
-    noise_key,
-    open_group,
-    shared_open_files,
-)
+from nmt5.data.examples import ExampleMaker, NoiseAt, TaskReader, noise_key
 from nmt5.data.layout import DataConfig, plan_layout
 from nmt5.data.mixture import GroupSpec, Mixture, TaskSpec
 from nmt5.data.objectives import Example, find_objective
+from nmt5.data.open_groups import open_groups
 from nmt5.data.packing import assign_rows, build_rows
 from nmt5.data.store import CorpusInfo, read_corpus_info
 
@@ -54,7 +48,6 @@ def heldout_batches(
     """
     layout = plan_layout(mixture, config)
     infos: dict[str, CorpusInfo] = {}
-    open_files = shared_open_files(config.open_files)
     groups = [_with_split(group, config, split=split, infos=infos) for group in mixture.groups]
     left_out = sum(len(group.tasks) for group in mixture.groups) - sum(
         len(group.tasks) for group in groups
@@ -66,23 +59,12 @@ def heldout_batches(
         )
     if left_out:
         _log.warning("held-out: %d tasks of '%s' have no '%s'", left_out, mixture.name, split)
-    for group in groups:
-        row = layout[group.objective]
+    for opened in open_groups(mixture, config, layout, split=split, groups=groups, infos=infos):
+        group, row = opened.group, opened.row
         lengths = {"inputs_length": row.inputs_length, "targets_length": row.targets_length}
-        make = ExampleMaker(group, ids=mixture.vocabulary, **lengths)
-        readers = open_group(
-            group,
-            mixture=mixture.name,
-            ids=mixture.vocabulary,
-            store=config.store,
-            split=split,
-            segment_tokens=row.raw_segment,
-            infos=infos,
-            open_files=open_files,
-        )
         packs = find_objective(group.objective).packs
-        for reader in readers:
-            packed = _task_rows(reader, make, packs=packs, **lengths)
+        for reader in opened.readers:
+            packed = _task_rows(reader, opened.make, packs=packs, **lengths)
             for number, batch in enumerate(_in_batches(packed, rows)):
                 if number == max_batches_per_task:
                     break

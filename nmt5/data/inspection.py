@@ -11,11 +11,11 @@ import numpy as np
 
 from nmt5.core import features
 from nmt5.core.errors import ConfigError
-from nmt5.data.examples import ExampleMaker, GroupExamples, open_group, shared_open_files
 from nmt5.data.feed import Feed
 from nmt5.data.layout import DataConfig, RowLayout, plan_layout
 from nmt5.data.mixture import Mixture, TaskSpec
 from nmt5.data.objectives import Example
+from nmt5.data.open_groups import OpenedGroup, open_groups
 from nmt5.data.store import CorpusInfo, read_corpus_info
 
 
@@ -53,39 +53,20 @@ def first_examples(
     """
     _at_least_one("examples", number)
     layout = plan_layout(mixture, config)
-    open_files, infos = shared_open_files(config.open_files), {}
     each = -(-number // len(mixture.groups))
-    seen: list[Iterator[SeenExample]] = []
-    for group in mixture.groups[:number]:
-        row = layout[group.objective]
-        readers = open_group(
-            group,
-            mixture=mixture.name,
-            ids=mixture.vocabulary,
-            store=config.store,
-            split=split,
-            segment_tokens=row.raw_segment,
-            infos=infos,
-            open_files=open_files,
-        )
-        make = ExampleMaker(
-            group,
-            ids=mixture.vocabulary,
-            inputs_length=row.inputs_length,
-            targets_length=row.targets_length,
-        )
-        examples = GroupExamples(group, readers=readers, make=make, seed=config.seed)
-        seen.append(_with_text(examples, group.objective, each))
+    opened = open_groups(mixture, config, layout, split=split, groups=mixture.groups[:number])
+    seen = [_with_text(group, config.seed, each) for group in opened]
     in_turn = itertools.chain.from_iterable(zip(*seen, strict=True))
     yield from itertools.islice(in_turn, number)
 
 
-def _with_text(examples: GroupExamples, objective: str, number: int) -> Iterator[SeenExample]:
+def _with_text(opened: OpenedGroup, seed: int, number: int) -> Iterator[SeenExample]:
+    examples = opened.examples(seed=seed)
     made = examples.read(0, number)
     for (task, record), (_, example) in zip(examples.locate(0, number), made, strict=True):
         reader = examples.readers[task]
         yield SeenExample(
-            objective=objective,
+            objective=opened.group.objective,
             task=reader.task,
             segments=reader.segments(record),
             example=example,

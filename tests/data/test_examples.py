@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from nmt5.core.errors import DataError
-from nmt5.data.examples import ExampleMaker, NoiseAt, Segments, noise_key, shared_open_files
+from nmt5.data.examples import ExampleMaker, NoiseAt, Segments, noise_key
 from nmt5.data.mixture import GroupSpec, Mixture, TaskSpec, TokenIds, write_mixture
+from nmt5.data.open_groups import shared_open_files
 
 
 def stored(shard_tokens, stored_tokens):

@@ -11,14 +11,14 @@ import pytest
 
 from nmt5.core.errors import ConfigError, DataError, VocabularyError
 from nmt5.core.features import MODEL_FEATURES
-from nmt5.data import feed as feed_module
+from nmt5.data import lanes
 from nmt5.data.feed import DataConfig, Feed, merge_states
 
 
 @pytest.fixture(autouse=True)
 def short_windows(monkeypatch):
     """Windows of about 5 rows, so that a few batches cross several of them."""
-    monkeypatch.setattr(feed_module, "_WINDOW_ROWS", 5)
+    monkeypatch.setattr(lanes, "_WINDOW_ROWS", 5)
 
 
 def config(store, **changes):
