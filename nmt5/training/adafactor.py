@@ -80,19 +80,26 @@ def scaled_update(
     else:
         second, largest = found
 
-        def moved(old, axis):
+        def moved(old, grad, axis):
             mean = sum_of_squares(grad, axis=axis) / param.shape[axis] + epsilon
             return decay * old + (1.0 - decay) * mean
 
-        v_row, v_col = moved(slots.v_row, largest), moved(slots.v_col, second)
+        # One pass after the other: XLA would write down the squares that all begin with.
+        v_row = moved(slots.v_row, jax.lax.optimization_barrier(grad), largest)
+        again, v_row = jax.lax.optimization_barrier((grad, v_row))
+        v_col = moved(slots.v_col, again, second)
         new = dataclasses.replace(slots, v_row=v_row, v_col=v_col)
         without_largest = second - 1 if second > largest else second
         mean = jnp.mean(v_row, axis=without_largest, keepdims=True)
-        by_row = jnp.expand_dims(jax.lax.rsqrt(v_row / mean), largest)
-        direction = grad * by_row * jnp.expand_dims(jax.lax.rsqrt(v_col), second)
+        by_row, by_column = jax.lax.rsqrt(v_row / mean), jax.lax.rsqrt(v_col)
+        direction = _direction(grad, by_row, by_column, found)
     factor = -rate
     if clipping_threshold is not None:
-        factor /= jnp.maximum(1.0, _rms(direction) / clipping_threshold)
+        once_more = direction
+        if found is not None:
+            apart = jax.lax.optimization_barrier((grad, by_row, by_column))
+            once_more = _direction(*apart, found)
+        factor /= jnp.maximum(1.0, _rms(once_more) / clipping_threshold)
     if min_parameter_scale is not None:
         factor *= jnp.maximum(_rms(param), min_parameter_scale)
     return factor * direction, new
@@ -121,6 +128,11 @@ def sum_of_squares(array: Float[Array, "..."], *, axis: int) -> Float[Array, "..
 
     zeros = jnp.zeros(array.shape[1:], array.dtype)
     return jax.lax.fori_loop(0, array.shape[0] // _GROUP, add, zeros)
+
+
+def _direction(grad, by_row, by_column, found):
+    second, largest = found
+    return grad * jnp.expand_dims(by_row, largest) * jnp.expand_dims(by_column, second)
 
 
 def _rms(array):
