@@ -65,7 +65,7 @@ def read_batch(
                     objective, _, feature = key.rpartition("/")
                     arrays.setdefault(objective, {})[feature] = file[key]
         return arrays, facts
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(
             f"saved batch: {path}: not a batch that a run saved ({error}); expected a "
             "bad_batch_<step>.npz of a run directory"

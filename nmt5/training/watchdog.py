@@ -16,6 +16,9 @@ from nmt5.core.errors import StallError
 from nmt5.training.interruption import StopRequest
 from nmt5.training.peers import Peers
 
+# The loop looks twice a second whether it is to stop.
+_GRACE_SECONDS = 2.0
+
 
 class Doing(enum.Enum):
     """What the loop is at, and what it means if that does not end."""
@@ -149,12 +152,17 @@ class Watchdog:
             stream.flush()
 
     def _end(self, line: str) -> None:
+        """Asks the loop to save and stop, for as long as it gives signs of life."""
         self._stall = line
         self._stop.request("watchdog")
-        if self._closed.wait(min(self._limit, 60.0)):
-            return
-        self._tell(f"{line}; the loop does not stop by itself, the process ends; {self._saved()}")
-        os._exit(2)
+        asked = time.monotonic()
+        while not self._closed.wait(self._tick):
+            self._stand_in()
+            doing, since = self._last
+            self._publish(doing)
+            if time.monotonic() - max(asked, since) > max(self._limit, _GRACE_SECONDS):
+                self._tell(f"{line}; the loop does not stop, so the process ends; {self._saved()}")
+                os._exit(2)
 
     def _stand_in(self) -> None:
         """Arms a thread that needs no interpreter, for native code that never lets it go."""
