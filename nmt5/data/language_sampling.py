@@ -23,7 +23,7 @@ def alpha_weights(
     {'a': 0.75, 'b': 0.25}
 
     Args:
-      examples: `{task: number of examples}`, documents or sentence pairs, each at least 1.
+      examples: `{task: number of examples}`, documents or sentence pairs, positive.
       languages: `{task: what is balanced}`, a language or a (source, target) direction.
       alpha: 1 keeps the sizes as they are, 0 makes all languages alike.
       amounts: `{language: n}` instead of the sum of its tasks' examples.
@@ -49,14 +49,14 @@ def shared_weights(
     """Returns weights of tasks that sum to 1, given those of their languages.
 
     Args:
-      examples: `{task: number of examples}`, each at least 1.
+      examples: `{task: number of examples}`, positive.
       languages: `{task: its language, or direction}`.
       weights: `{language: weight}`, of any sum; its tasks share it by their examples.
 
     Raises:
       DataError: a task without an example; it can have no weight.
     """
-    empty = sorted(task for task, number in examples.items() if number < 1)
+    empty = sorted(task for task, number in examples.items() if not number > 0)
     if empty:
         raise DataError(
             f"language sampling: {len(empty)} tasks have no training example: "

@@ -1,7 +1,7 @@
 """What a resolved mixture will read in a run of so many steps: passes per language and pair.
 
-Worked out from the store's counts by the arithmetic of the feed, with texts of mean length and rows
-packed without gaps; `nmt5 show --stats` counts what real batches hold.
+Worked out from the store's counts, or published ones, by the arithmetic of the feed, with texts of
+mean length and rows packed without gaps; `nmt5 show --stats` counts what real batches hold.
 """
 
 from collections import defaultdict
@@ -12,15 +12,14 @@ import os
 import numpy as np
 
 from nmt5.core.errors import ConfigError, DataError
+from nmt5.data.corpus_sizes import TRAIN, CorpusSize
+from nmt5.data.example_lengths import mean_lengths
 from nmt5.data.examples import check_vocabulary
 from nmt5.data.layout import DataConfig, RowLayout, plan_layout
 from nmt5.data.mixture import GroupSpec, Mixture, TaskSpec
 from nmt5.data.objectives import find_objective
 from nmt5.data.sampling_audit import AuditRow, audit
-from nmt5.data.store import CorpusInfo, SplitInfo, read_corpus_info
-
-# A mean is taken between the examples of the whole lengths above and below it, and over noise.
-_NOISE_DRAWS = 4
+from nmt5.data.store import CorpusInfo, read_corpus_info
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,11 +46,21 @@ class TaskPlan:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GroupPlan:
-    """What a run draws of one objective's tasks."""
+    """What a run draws of one objective's tasks.
+
+    Attributes:
+      objective: its name.
+      layout: its rows.
+      tasks: those that are drawn.
+      left_out: tasks to which language sampling gives no weight.
+      removed_mass: as `Mixture.removed_mass`.
+    """
 
     objective: str
     layout: RowLayout
     tasks: tuple[TaskPlan, ...]
+    left_out: tuple[str, ...] = ()
+    removed_mass: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def encoder_tokens(self) -> float:
@@ -76,6 +85,17 @@ class GroupPlan:
             tokens[name] += plan.pass_tokens
         return audit(drawn, tokens=tokens, drawn_tokens=self.encoder_tokens)
 
+    def by_language(self) -> list[AuditRow]:
+        """Returns a line per language; a task's tokens count for its languages in equal parts."""
+        drawn: dict[str, float] = defaultdict(float)
+        tokens: dict[str, float] = defaultdict(float)
+        for plan in self.tasks:
+            for language in plan.task.languages:
+                drawn[language] += plan.encoder_tokens / len(plan.task.languages)
+                tokens[language] += plan.pass_tokens / len(plan.task.languages)
+        rows = audit(drawn, tokens=tokens, drawn_tokens=self.encoder_tokens)
+        return [dataclasses.replace(row, removed=self.removed_mass.get(row.name)) for row in rows]
+
     def by_task(self) -> list[AuditRow]:
         """Returns a line per task."""
         return audit(
@@ -85,13 +105,20 @@ class GroupPlan:
         )
 
 
-def plan_run(mixture: Mixture, config: DataConfig, *, steps: int) -> list[GroupPlan]:
+def plan_run(
+    mixture: Mixture,
+    config: DataConfig,
+    *,
+    steps: int,
+    sizes: Mapping[str, CorpusSize] | None = None,
+) -> list[GroupPlan]:
     """Returns what each objective's tasks supply in a run.
 
     Args:
       mixture: the resolved mixture.
       config: store, lengths and tokens per batch.
       steps: batches of the run.
+      sizes: `{task: its text}` instead of what the store has.
 
     Raises:
       ConfigError: steps below 1.
@@ -101,66 +128,65 @@ def plan_run(mixture: Mixture, config: DataConfig, *, steps: int) -> list[GroupP
     if steps < 1:
         raise ConfigError(f"sampling: {steps} steps, expected at least 1")
     layout = plan_layout(mixture, config)
-    infos: dict[str, CorpusInfo] = {}
+    if sizes is None:
+        sizes = stored_sizes(mixture, store=config.store)
     return [
-        _group_plan(
-            group,
-            layout[group.objective],
-            splits=_train_splits(group, mixture, store=config.store, infos=infos),
-            mixture=mixture,
-            steps=steps,
-        )
+        _group_plan(group, layout[group.objective], sizes=sizes, mixture=mixture, steps=steps)
         for group in mixture.groups
     ]
 
 
-def _train_splits(
-    group: GroupSpec,
-    mixture: Mixture,
-    *,
-    store: os.PathLike | str,
-    infos: dict[str, CorpusInfo],
-) -> list[SplitInfo]:
-    splits, empty = [], []
-    for task in group.tasks:
+def stored_sizes(mixture: Mixture, *, store: os.PathLike | str) -> dict[str, CorpusSize]:
+    """Returns `{task: its training text in the store}`; errors as `plan_run`."""
+    infos: dict[str, CorpusInfo] = {}
+    sizes, empty = {}, []
+    for task in (task for group in mixture.groups for task in group.tasks):
         if task.corpus not in infos:
             infos[task.corpus] = read_corpus_info(store, task.corpus)
         info = infos[task.corpus]
         check_vocabulary(info, ids=mixture.vocabulary, mixture=mixture.name, task=task.name)
-        split = info.splits.get("train")
+        split = info.splits.get(TRAIN)
         if split is None or not split.num_records:
             empty.append(task.name)
         else:
-            splits.append(split)
+            sizes[task.name] = CorpusSize(examples=split.num_records, tokens=split.tokens)
     if empty:
         raise DataError(
             f"mixture '{mixture.name}': {len(empty)} tasks have no training text in {store}: "
             f"{', '.join(empty[:5])}; leave them out"
         )
-    return splits
+    return sizes
 
 
 def _group_plan(
     group: GroupSpec,
     row: RowLayout,
     *,
-    splits: Sequence[SplitInfo],
+    sizes: Mapping[str, CorpusSize],
     mixture: Mixture,
     steps: int,
 ) -> GroupPlan:
-    objective = find_objective(group.objective)
     rates = np.array([task.rate for task in group.tasks])
     rates = rates / rates.sum()
     lengths, passes = np.zeros((len(rates), 2)), np.zeros(len(rates))
-    kept: dict[tuple[tuple[float, ...], int], np.ndarray] = {}
-    for index, (task, split) in enumerate(zip(group.tasks, splits, strict=True)):
-        means, passes[index] = _mean_segments(task, split, row)
-        key = (means, len(task.prefix))
-        if key not in kept:
-            kept[key] = _mean_lengths(group, row, means, prefix=task.prefix, mixture=mixture)
-        lengths[index] = kept[key]
+    known: dict[tuple, np.ndarray] = {}
+    for index, task in enumerate(group.tasks):
+        means, passes[index] = _mean_segments(task, sizes[task.name], row)
+        key = (means, len(task.prefix), len(task.target_prefix))
+        if key not in known:
+            known[key] = mean_lengths(
+                group.objective,
+                means,
+                ids=mixture.vocabulary,
+                prefix=task.prefix,
+                target_prefix=task.target_prefix,
+                max_inputs=row.inputs_length,
+                max_targets=row.targets_length,
+                settings=group.settings,
+            )
+        lengths[index] = known[key]
     examples_per_row = 1.0
-    if objective.packs:
+    if find_objective(group.objective).packs:
         sides = np.array([row.inputs_length, row.targets_length])
         examples_per_row = float((sides / (rates @ lengths)).min())
     examples = steps * row.rows * examples_per_row * rates
@@ -176,52 +202,22 @@ def _group_plan(
             )
             for i, task in enumerate(group.tasks)
         ),
+        left_out=mixture.left_out.get(group.objective, ()),
+        removed_mass=mixture.removed_mass.get(group.objective, {}),
     )
 
 
 def _mean_segments(
-    task: TaskSpec, split: SplitInfo, row: RowLayout
+    task: TaskSpec, size: CorpusSize, row: RowLayout
 ) -> tuple[tuple[float, ...], float]:
     """Returns (mean ids of each text of an example, examples of one pass)."""
     if row.raw_segment is None:
-        examples = split.num_records
+        examples = size.examples
     else:
         (language,) = task.languages
-        examples = max(-(-split.tokens[language] // row.raw_segment), 1)
-    means = tuple(split.tokens[language] / examples for language in task.languages)
+        examples = max(-(-size.tokens[language] // row.raw_segment), 1)
+    means = tuple(size.tokens[language] / examples for language in task.languages)
     return means, float(examples)
-
-
-def _mean_lengths(
-    group: GroupSpec,
-    row: RowLayout,
-    means: tuple[float, ...],
-    *,
-    prefix: tuple[int, ...],
-    mixture: Mixture,
-) -> np.ndarray:
-    """Returns mean (inputs, targets) of examples, by asking the objective."""
-    objective = find_objective(group.objective)
-
-    def made(lengths: Sequence[int]) -> np.ndarray:
-        segments = tuple(np.full(max(length, 1), 3, np.int32) for length in lengths)
-        total = np.zeros(2)
-        for seed in range(_NOISE_DRAWS):
-            example = objective(
-                segments,
-                np.random.default_rng(seed),
-                ids=mixture.vocabulary,
-                prefix=prefix,
-                max_inputs=row.inputs_length,
-                max_targets=row.targets_length,
-                **group.settings,
-            )
-            total += len(example.inputs), len(example.targets)
-        return total / _NOISE_DRAWS
-
-    below = made([int(mean) for mean in means])
-    above = made([int(mean) + 1 for mean in means])
-    return below + (above - below) * (sum(mean % 1 for mean in means) / len(means))
 
 
 def group_table(plans: Sequence[GroupPlan]) -> str:
@@ -240,40 +236,3 @@ def group_table(plans: Sequence[GroupPlan]) -> str:
             f"{plan.encoder_tokens:18,.0f} {plan.encoder_tokens / one_pass:8.3f}"
         )
     return "\n".join(lines)
-
-
-def epochs_svg(rows: Mapping[str, Sequence[AuditRow]], *, title: str) -> str:
-    """Returns a drawing of passes over the text of each language or pair, smallest text first.
-
-    Args:
-      rows: `{objective: audit}`.
-      title: above it.
-    """
-    height, left, width, bar = 120, 60, 900, 90
-    parts, top = [], 40
-    for objective, of_group in rows.items():
-        ordered = sorted(of_group, key=lambda row: row.tokens)
-        most = max(row.epochs for row in ordered)
-        step = width / len(ordered)
-        parts.append(f'<text x="{left}" y="{top - 6}">{_escaped(objective)}: passes</text>')
-        parts.append(f'<text x="4" y="{top + 10}">{most:.3g}</text>')
-        parts.append(f'<text x="4" y="{top + bar}">0</text>')
-        for index, row in enumerate(ordered):
-            tall = bar * row.epochs / most
-            tip = f"{row.name}: {row.epochs:.3g} passes over {row.tokens:,.0f} tokens"
-            parts.append(
-                f'<rect x="{left + index * step:.1f}" y="{top + bar - tall:.1f}" '
-                f'width="{max(step - 0.5, 0.5):.1f}" height="{tall:.1f}">'
-                f"<title>{_escaped(tip)}</title></rect>"
-            )
-        top += height + 20
-    body = "\n".join(parts)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + width + 20} {top}" '
-        'font-family="sans-serif" font-size="12" fill="#2a5d84">\n'
-        f'<text x="4" y="16" font-size="14">{_escaped(title)}</text>\n{body}\n</svg>\n'
-    )
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

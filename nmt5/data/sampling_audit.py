@@ -20,6 +20,8 @@ class AuditRow:
       natural: its part of the text.
       weight: its part of the encoder tokens that are drawn.
       epochs: passes over its text that the run makes.
+      removed: of a language sampled by Sinkhorn's iteration, the part of its wanted share that fell
+        on directions without text and was dealt out again.
     """
 
     name: str
@@ -27,6 +29,7 @@ class AuditRow:
     natural: float
     weight: float
     epochs: float
+    removed: float | None = None
 
 
 def audit(
@@ -74,14 +77,17 @@ def audit_table(rows: list[AuditRow], *, limit: int = 0) -> str:
       rows: the audit.
       limit: most lines, the largest weights first; 0 is all. The sums are always of all.
     """
-    lines = [f"{'name':24} {'tokens':>14} {'natural':>9} {'weight':>9} {'epochs':>9}"]
+    removed = any(row.removed is not None for row in rows)
+    head = f"{'name':24} {'tokens':>18} {'natural':>9} {'weight':>9} {'epochs':>9}"
+    lines = [head + (f" {'removed':>9}" if removed else "")]
     lines += [
-        f"{row.name:24} {row.tokens:14,.0f} {row.natural:9.3%} {row.weight:9.3%} {row.epochs:9.3f}"
+        f"{row.name:24} {row.tokens:18,.0f} {row.natural:9.3%} {row.weight:9.3%} {row.epochs:9.3f}"
+        + (f" {row.removed or 0:9.3%}" if removed else "")
         for row in (rows[:limit] if limit else rows)
     ]
     if 0 < limit < len(rows):
         lines.append(f"... and {len(rows) - limit} more")
     tokens = sum(row.tokens for row in rows)
     drawn = sum(row.epochs * row.tokens for row in rows)
-    lines.append(f"{'all':24} {tokens:14,.0f} {1:9.3%} {1:9.3%} {drawn / tokens:9.3f}")
+    lines.append(f"{'all':24} {tokens:18,.0f} {1:9.3%} {1:9.3%} {drawn / tokens:9.3f}")
     return "\n".join(lines)

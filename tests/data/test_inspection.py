@@ -11,6 +11,7 @@ from nmt5.core.errors import ConfigError, DataError, VocabularyError
 from nmt5.data import inspection, mixture_audit
 from nmt5.data.feed import DataConfig, Feed
 from nmt5.data.mixture import GroupSpec, Mixture, TaskSpec, TokenIds, write_mixture
+from nmt5.data.sampling_plot import epochs_svg
 from nmt5.data.vocabulary import Vocabulary
 
 
@@ -93,7 +94,7 @@ def test_both_directions_of_a_pair_are_one_line(small_mixture, config):
         sum(task.encoder_tokens for task in tasks) / sum(task.pass_tokens for task in tasks)
     )
     assert sum(row.weight for row in plan.by_task()) == pytest.approx(1)
-    drawing = mixture_audit.epochs_svg({"nmt": plan.by_languages()}, title="a < b")
+    drawing = epochs_svg({"nmt": plan.by_languages()}, title="a < b")
     assert drawing.count("<rect") == 2 and "a &lt; b" in drawing
 
 
