@@ -19,7 +19,7 @@ import jax
 class Split(Protocol):
     """Knows what logical axes mean on a mesh."""
 
-    def __call__(self, array: jax.Array, axes: tuple[str | None, ...]) -> jax.Array:
+    def __call__(self, array: jax.Array, names: tuple[str | None, ...]) -> jax.Array:
         """Returns the array with its sharding fixed."""
         ...
 

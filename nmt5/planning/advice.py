@@ -15,6 +15,7 @@ made (benchmarks/results/plan.md); use it to choose, and `nmt5 plan` to know.
 from collections.abc import Iterator
 import dataclasses
 import functools
+import math
 
 from nmt5.core import axes
 from nmt5.core.errors import ConfigError
@@ -85,7 +86,7 @@ def estimate(
     layers = (params - embedding) / split / width * item if model.scan_layers else 0.0
     kept = work = sent = 0.0
     for count, inputs, targets in rows:
-        local = count / batch
+        local = count / batch / config.train.microbatches
         positions = inputs * model.num_encoder_layers + targets * model.num_decoder_layers
         each = model.emb_dim * item / parts(axes.ACTIVATION_EMBED)
         if model.remat == REMAT_FULL:
@@ -99,7 +100,7 @@ def estimate(
         work = max(work, scores + wide)
         if width > 1:
             # Two all-reduces per layer and pass, three of them in a decoder; 3 passes with remat.
-            sent += local * positions * each * 5 * 2 * 2 * (width - 1) / width
+            sent += count / batch * positions * each * 5 * 2 * 2 * (width - 1) / width
     if split > 1:
         sent += 3 * (params - embedding) / width * item * (split - 1) / split
         sent += 2 * embedding / 2 / width * item + params / width * 4
@@ -208,7 +209,8 @@ def nearest_change(plan: RunPlan, config: RunConfig) -> str:
     """Returns in words the smallest change after which a plan that does not fit should.
 
     Tried in this order: more rematerialisation, more devices along fsdp or tensor for the same
-    pod, a smaller batch, a larger pod. The estimate is scaled to what the compiler found.
+    pod, microbatches, a smaller batch, a larger pod. The estimate is scaled to what the compiler
+    found.
     """
     if plan.target is None or plan.memory.available is None:
         return "set model_config.remat = 'full', or lower DataConfig.encoder_tokens_per_batch"
@@ -245,6 +247,14 @@ def nearest_change(plan: RunPlan, config: RunConfig) -> str:
         data, fsdp, tensor = max(others, key=lambda other: (other[0], -other[2]))
         words = f"MeshConfig.data = {data}, .fsdp = {fsdp}, .tensor = {tensor}"
         return words + ("" if config.model == full.model else " with remat 'full' and scan_layers")
+    batch = dict(zip(axes.MESH_AXES, mesh))
+    parts = math.prod(batch[axis] for axis in axes_of(rules[axes.BATCH]))
+    done = config.train.microbatches
+    for divisor in (2, 4, 8, 16, 32):
+        part = [(count // divisor, *lengths) for count, *lengths in rows]
+        divides = all(count % (parts * done * divisor) == 0 for count, _, _ in rows)
+        if divides and fits(full, part, mesh):
+            return f"TrainConfig.microbatches = {done * divisor}, the batch stays what it is"
     for divisor in (2, 4, 8, 16, 32):
         smaller = [(max(1, count // divisor), *lengths) for count, *lengths in rows]
         if fits(full, smaller, mesh):

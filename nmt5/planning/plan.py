@@ -232,6 +232,7 @@ def kept_bytes(config: RunConfig, layout: Mapping[str, RowLayout], parts: int) -
     return sum(
         row.rows
         / parts
+        / config.train.microbatches
         * (
             row.inputs_length * model.num_encoder_layers
             + row.targets_length * model.num_decoder_layers
