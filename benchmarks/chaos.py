@@ -415,12 +415,14 @@ def lost_lines(whole: Path, hit: Path) -> int:
     def numbers(run_dir):
         found = collections.defaultdict(list)
         for line in read_metrics(run_dir / "metrics.jsonl"):
-            kept = {k: v for k, v in line.items() if k.startswith(("train/", "heldout/"))}
-            found[line["step"]].append(kept)
+            for name, value in line.items():
+                if name.startswith(("train/", "heldout/")):
+                    found[line["step"], name].append(value)
         return found
 
     one, other = numbers(whole), numbers(hit)
-    return sum(one.get(step) != other.get(step) for step in one.keys() | other.keys())
+    differing = {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
+    return len({step for step, _ in differing})
 
 
 def lost_examples(whole: Path, hit: Path) -> int:

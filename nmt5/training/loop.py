@@ -303,6 +303,7 @@ class _Run:
         """Turns the loop; returns the step at which it ended, which is saved."""
         last, period = self._config.train.train_steps, self._config.checkpoint.period_steps
         at, step, position = self._watchdog.at, self._start.step, None
+        self._reports.catch_up(state.params)
         self._recorder.restart()
         while step < last and not self._stop.is_due(step):
             at(Doing.INPUT, step=step)

@@ -11,11 +11,12 @@ import jax
 from nmt5.core.errors import UserError
 from nmt5.data.heldout import heldout_batches
 from nmt5.data.mixture import Mixture
+from nmt5.partitioning.agreement import from_first
 from nmt5.partitioning.processes import group
 from nmt5.training.held_out import HeldOutBatch, held_out_losses
 from nmt5.training.interruption import StopRequest
 from nmt5.training.metrics import FILE as METRICS
-from nmt5.training.metrics import JsonLinesWriter, MetricWriter, TensorBoardWriter
+from nmt5.training.metrics import JsonLinesWriter, MetricWriter, TensorBoardWriter, read_metrics
 from nmt5.training.placement import place_whole
 from nmt5.training.prefetch import Ahead
 from nmt5.training.progress import Progress
@@ -69,7 +70,14 @@ class Reports:
         )
         self._held_out: Ahead[HeldOutBatch] | None = None
         self._due: int | None = None
+        self._begin = step
         directory = epath.Path(config.train.run_dir)
+        self._has_held_out = any(
+            name.startswith("heldout/")
+            for line in read_metrics(directory / METRICS)
+            if line["step"] == step
+            for name in line
+        )
         self._writers = (
             [
                 JsonLinesWriter(directory / METRICS, resumed_at=step),
@@ -79,6 +87,14 @@ class Reports:
             if group().is_first
             else []
         )
+
+    def catch_up(self, params: Any) -> None:
+        """Makes up for held-out losses that the process before left out to stop in time."""
+        period = self._config.train.eval_period_steps
+        if period is None or self._begin == 0 or self._begin % period:
+            return
+        if not from_first("held-out losses that are there", lambda: self._has_held_out):
+            self._write(self._begin, self._evaluate(self._begin, params))
 
     def add(self, step: int, metrics: Mapping[str, Any], *, batch: Any, params: Any) -> None:
         """Takes a step that was just dispatched and writes the line of the one before, if due.

@@ -175,8 +175,9 @@ def test_damaged_newest_is_named_and_the_one_before_used(copy, damage, said):
 def test_all_damaged_is_an_error_not_a_fresh_start(copy):
     for step in (10, 20):
         _flip_byte(copy / f"checkpoint_{step}")
-    with pytest.raises(CheckpointError, match="every checkpoint is damaged"):
-        manager.find_resumable(copy, report=lambda line: None)
+    for _ in range(2):  # also when the first try has set them aside
+        with pytest.raises(CheckpointError, match="every checkpoint is damaged"):
+            manager.find_resumable(copy, report=lambda line: None)
 
 
 def test_interrupted_saves_are_invisible_and_removed(copy):
