@@ -161,12 +161,13 @@ class Reports:
         batches = self._held_out or self._held_out_batches()
         self._held_out = None
         may_stop = step < self._config.train.train_steps  # the end of a run has its numbers
-        values = held_out_losses(
-            params,
-            self._until_stopped(batches) if may_stop else batches,
-            eval_step=self._eval_step,
-            place=functools.partial(place_whole, sharding=self._program.rows_sharding),
-        )
+        with self._program.tracing():  # the first batch of each shape traces the step
+            values = held_out_losses(
+                params,
+                self._until_stopped(batches) if may_stop else batches,
+                eval_step=self._eval_step,
+                place=functools.partial(place_whole, sharding=self._program.rows_sharding),
+            )
         batches.close()
         self._recorder.restart()
         if may_stop and self._stop.requested is not None:
