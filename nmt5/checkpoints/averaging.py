@@ -45,8 +45,8 @@ class AverageConfig:
 def average(config: AverageConfig, *, report: Callable[[str], None] = print) -> Converted:
     """Writes the mean of the checkpoints' parameters, without optimizer state.
 
-    Memory holds about two tensors, however many checkpoints and parameters there are. The step and
-    all that stands beside the tensors are those of the checkpoint with the highest step.
+    Memory holds about three tensors, however many checkpoints and parameters there are. The step,
+    and all that stands beside the tensors, are those of the checkpoint with the highest step.
 
     Args:
       config: which, and where to.

@@ -1,6 +1,7 @@
 """Names of models on the Hugging Face Hub, resolved to a local directory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+import contextlib
 import os
 import re
 from typing import Any
@@ -50,19 +51,23 @@ def resolve(
                 f"{source}: does not exist here; to fetch it from the Hugging Face Hub, install "
                 "huggingface_hub"
             ) from error
-    try:
+    with _explained(source, "neither a path nor to be had from the Hugging Face Hub"):
         info = library.HfApi().model_info(source, files_metadata=True)
-        sizes = {file.rfilename: file.size or 0 for file in info.siblings}
-        wanted = _wanted(sizes, source=source)
-        total = sum(sizes[name] for name in wanted)
-        report(f"{source}: fetching {len(wanted)} files, {total / 1e6:,.1f} MB, from the Hub")
+    sizes = {file.rfilename: file.size or 0 for file in info.siblings}
+    wanted = _wanted(sizes, source=source)
+    total = sum(sizes[name] for name in wanted)
+    report(f"{source}: fetching {len(wanted)} files, {total / 1e6:,.1f} MB, from the Hub")
+    with _explained(source, "fetching stopped; the same command goes on where it was"):
         return library.snapshot_download(source, allow_patterns=sorted(wanted))
-    except CheckpointError:
-        raise
+
+
+@contextlib.contextmanager
+def _explained(source: str, what: str) -> Iterator[None]:
+    try:
+        yield
     except Exception as error:  # the Hub's library raises errors of many other libraries
         raise CheckpointError(
-            f"{source}: neither a path nor to be had from the Hugging Face Hub "
-            f"({type(error).__name__}: {str(error)[:200]})"
+            f"{source}: {what} ({type(error).__name__}: {str(error)[:200]})"
         ) from error
 
 

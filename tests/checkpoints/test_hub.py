@@ -56,6 +56,27 @@ def test_errors_of_the_hub_are_explained(tmp_path):
         hub.resolve("google/mt5-tiny", library=StandIn(tmp_path))
 
 
+def test_a_download_that_stops_goes_on(samples, tmp_path):
+    """The Hub's library keeps what it has; what is ours is to say so, and to ask for the same."""
+    path = samples.write_huggingface(
+        tmp_path / "hf", samples.SHARED, samples.random_params(samples.SHARED)
+    )
+    library, asked = StandIn(path), []
+
+    def broken(name, allow_patterns):
+        asked.append(allow_patterns)
+        raise ConnectionError("connection reset")
+
+    library.snapshot_download = broken
+    with pytest.raises(
+        CheckpointError, match="goes on where it was .ConnectionError"
+    ):
+        hub.resolve("google/mt5-tiny", library=library)
+    del library.snapshot_download
+    assert hub.resolve("google/mt5-tiny", library=library) == str(path)
+    assert asked == [library.fetched]
+
+
 def test_paths_are_left_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
