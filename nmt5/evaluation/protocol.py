@@ -412,6 +412,9 @@ def _test(run, part, chosen, path, predict, texts, directory, num_draws, pieces)
     some = texts(part)
     predictions = predict(run, chosen, some, directory)
     found = _scores(part, predictions, some, num_draws=num_draws, pieces=pieces)
+    for score in found.values():
+        # How the checkpoint came about is part of what a reader needs to get the number again.
+        score["signature"] += f"|{run.task.name}|seed:{run.seed}|{chosen}"
     lines = [prediction_line(one, text) for one, text in zip(some, predictions, strict=True)]
     write_text(path.with_suffix(".jsonl"), "".join(lines))
     # The file's keys are sorted, so the order of the scores is told beside them.

@@ -80,6 +80,9 @@ def test_medians_of_the_chosen_candidates(tmp_path):
     assert rows["nmT5", XQUAD.name, "en"].note.endswith("selected on test")
     chosen = json.loads((RUNS[0].directory(tmp_path) / "chosen.json").read_text())
     assert chosen["candidate"] == "step2"
+    english = json.loads((RUNS[0].directory(tmp_path) / "test" / "en.json").read_text())
+    signature = english["scores"]["exact_match"]["signature"]
+    assert signature.endswith("|mtop.zeroshot.by-all_languages|seed:1|step2")
 
 
 def test_test_examples_are_predicted_once_with_the_chosen_candidate(tmp_path):
