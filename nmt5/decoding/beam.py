@@ -169,8 +169,8 @@ def beam_search(
         """Whether the best live sequence of a source could still enter its finished ones."""
         if rule is LengthRule.T5X:
             bound = max_tokens + 1  # T5X counts the padding in front
-        elif early_stopping == "never" and alpha > 0:
-            bound = max_tokens
+        elif early_stopping == "never":
+            bound = jnp.where(alpha > 0, max_tokens, beams.position)
         else:
             bound = beams.position
         hope_G = jnp.max(beams.live_scores_GE, axis=1) / penalty(bound)
