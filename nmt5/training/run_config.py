@@ -20,6 +20,8 @@ class TrainConfig:
       run_dir: directory of everything that the run writes.
       train_steps: step at which the run ends.
       seed: of parameters and dropout; the data's is `DataConfig.seed`.
+      microbatches: parts that each batch is worked through in, one after the other, so that the
+        memory of only one is needed; gradients are summed, and the batch stays what it is.
       log_period_steps: steps between lines of metrics.
       eval_period_steps: steps between held-out losses, which the end of the run has too; None
         for none at all.
@@ -41,6 +43,7 @@ class TrainConfig:
     run_dir: str
     train_steps: int
     seed: int = 0
+    microbatches: int = 1
     log_period_steps: int = 100
     eval_period_steps: int | None = 1000
     eval_rows: int = 32
@@ -56,6 +59,7 @@ class TrainConfig:
             f"{name} is {getattr(self, name)!r}, expected 1 or more"
             for name in (
                 "train_steps",
+                "microbatches",
                 "log_period_steps",
                 "eval_period_steps",
                 "eval_rows",

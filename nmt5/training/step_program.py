@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Mapping, Sequence
+import contextlib
 import dataclasses
 import functools
 
@@ -30,7 +31,7 @@ from nmt5.training.optimizer import optimizer_shardings
 from nmt5.training.run_config import RunConfig
 from nmt5.training.start import abstract_state
 from nmt5.training.state import TrainState
-from nmt5.training.step import FEATURES, StepConfig, train_step
+from nmt5.training.step import FEATURES, StepConfig, check_microbatches, train_step
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,9 +85,13 @@ class StepProgram:
             out_shardings=(self.state_shardings, self.replicated),
             donate_argnums=0,
         )
-        split = ActivationSplit(self.mesh, self.rules)
-        with tracing_for(self.mesh.devices.flat[0].platform, split=split):
+        with self.tracing():
             return step.lower(self.state, self.batch())
+
+    def tracing(self) -> contextlib.AbstractContextManager[None]:
+        """What is traced inside is for these devices: its activations lie as the rules say."""
+        split = ActivationSplit(self.mesh, self.rules)
+        return tracing_for(self.mesh.devices.flat[0].platform, split=split)
 
 
 def step_program(
@@ -106,10 +111,16 @@ def step_program(
     rules = config.mesh.resolved_rules()
     check_mesh(mesh, num_heads=config.model.num_heads, rules=rules)
     multiple = rows_multiple(mesh, rules=rules)
+    layout = plan_layout(mixture, config.data, rows_multiple=multiple)
+    check_microbatches(
+        {name: row.rows for name, row in layout.items()},
+        microbatches=config.train.microbatches,
+        row_shards=multiple,
+    )
     shardings = state_shardings(mesh, config)
     return StepProgram(
         mesh=mesh,
-        layout=plan_layout(mixture, config.data, rows_multiple=multiple),
+        layout=layout,
         rules=rules,
         config=StepConfig(
             model=config.model,
@@ -117,6 +128,8 @@ def step_program(
             loss=config.loss,
             seed=config.train.seed,
             vocab_shards=num_parts(mesh, rules[axes.VOCAB]),
+            microbatches=config.train.microbatches,
+            row_shards=multiple,
         ),
         state=jax.tree.map(
             lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
