@@ -31,7 +31,7 @@ COMMANDS = {
     "evaluate": "score checkpoints: retrieval across languages, translation",
     "infer": "translate lines of a file or of standard input",
     "convert": "convert a checkpoint between published formats",
-    "checkpoint": "show what a checkpoint is; add tokens to it and its vocabulary",
+    "checkpoint": "show, average, choose or compare checkpoints; add tokens to one",
     "report": "compare runs in a table and a self-contained page",
 }
 
