@@ -12,6 +12,7 @@ import importlib
 import inspect
 import os
 import re
+import threading
 from typing import Any
 
 from etils import epath
@@ -26,6 +27,8 @@ from nmt5.data.vocabulary import BYTES, Vocabulary
 MODULES_VARIABLE = "NMT5_MODULES"
 SIDES = ("inputs", "targets")
 _MOST_SHARDS = 64
+# SeqIO counts seeds in a global variable: pipelines that threads build at once would mix them up.
+_BUILDING = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,6 +79,12 @@ class SeqioTaskSource(TextSource):
                     states.append((str(shard), int(stat.length), float(stat.mtime)))
         return (*states, *(_code(step) for step in task.preprocessors))
 
+    def watched_files(self) -> tuple[str, ...]:
+        """Returns the files of the task's source; its code is watched with the other modules."""
+        task = self._found()
+        shards = (str(shard) for split in task.splits for shard in task.source.list_shards(split))
+        return tuple(os.path.abspath(s) if "://" not in s else s for s in shards if _is_file(s))
+
     def read(self, split: str, shard: str, dropped: Counter[str]) -> Iterator[dict[str, Any]]:
         """Yields `{"inputs": int32 ids, "targets": int32 ids}`; see the base class.
 
@@ -87,18 +96,19 @@ class SeqioTaskSource(TextSource):
 
         task = self._found()
         index, number = map(int, shard.split("-of-"))
-        # Steps that draw from TensorFlow's global generator repeat too.
         seed = name_seed(self.task, split, index) % (1 << 31)
-        tf.random.set_seed(seed)
         try:
-            dataset = task.get_dataset(
-                sequence_length=dict(zip(SIDES, self.lengths)),
-                split=split,
-                shuffle=False,
-                seed=seed,
-                shard_info=seqio.ShardInfo(index, number) if number > 1 else None,
-                num_epochs=1,
-            )
+            with _BUILDING:
+                # Steps that draw from TensorFlow's global generator repeat too.
+                tf.random.set_seed(seed)
+                dataset = task.get_dataset(
+                    sequence_length=dict(zip(SIDES, self.lengths)),
+                    split=split,
+                    shuffle=False,
+                    seed=seed,
+                    shard_info=seqio.ShardInfo(index, number) if number > 1 else None,
+                    num_epochs=1,
+                )
             for example in dataset.as_numpy_iterator():
                 ids = {side: example[side].astype("int32") for side in SIDES}
                 if all(map(len, ids.values())):
@@ -162,6 +172,10 @@ def corpus_name(task: str) -> str:
     """
     plain = re.sub(r"[^A-Za-z0-9._-]", "-", task)
     return f"seqio.{plain}" + ("" if plain == task else f".{sha256(task.encode())[:6]}")
+
+
+def _is_file(shard: str) -> bool:
+    return epath.Path(shard).exists()
 
 
 def _opened(vocabulary: Any) -> Vocabulary | None:
