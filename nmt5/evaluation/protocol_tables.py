@@ -104,7 +104,7 @@ def _average(scores, rows, model: str, tasks: Sequence[ProtocolTask]) -> tuple[s
     """Returns the paper's Avg where all its tasks are there, else the mean of those that are."""
     found: dict[str, dict[str, float]] = {}
     for task in tasks:
-        published = _PUBLISHED.get((task.benchmark, task.setting))
+        published = _PUBLISHED.get((task.benchmark, task.setting), "")
         # The first of a benchmark's variants counts: the paper's selection stands before others.
         if published in MAIN_TASKS and published not in found:
             found[published] = {

@@ -176,7 +176,7 @@ def _write_split(
     directory: epath.Path, split: str, examples: Iterable[TextExample], vocabulary: Vocabulary
 ) -> SplitInfo:
     path = directory / f"{split}-00000-of-00001.arrayrecord"
-    tokens = dict.fromkeys(SIDES, 0)
+    tokens: dict[str, int] = dict.fromkeys(SIDES, 0)
     lengths: dict[str, dict[str, int]] = {side: {} for side in SIDES}
     number = 0
     try:
