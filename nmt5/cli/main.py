@@ -15,6 +15,7 @@ import sys
 from absl import logging as absl_logging
 
 from nmt5 import __version__
+from nmt5.core.allocator import restart_with_huge_pages
 from nmt5.core.errors import UserError, unknown_name
 
 # Each command is the module nmt5/cli/<name>_command.py with DESCRIPTION, add_arguments and run.
@@ -127,6 +128,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """The console script's entry point."""
+    if sys.argv[1:2] in (["train"], ["finetune"]):
+        restart_with_huge_pages()
     _quiet_libraries()
     where = " ".join(["nmt5", *sys.argv[1:2]])
     try:

@@ -27,6 +27,7 @@ from nmt5.core.axes import (
 from nmt5.core.target import num_parts_of, split_by
 from nmt5.model.config import ModelConfig
 from nmt5.model.positions import bucket_table
+from nmt5.model.products import project
 
 NORM_EPSILON = 1e-6
 
@@ -62,7 +63,7 @@ class Dense(nn.Module):
         """Returns `inputs` times the kernel."""
         shape = (inputs.shape[-1], self.features)
         kernel = param_with_axes("kernel", self.kernel_init, shape, jnp.float32, axes=self.axes)
-        return inputs.astype(self.dtype) @ kernel.astype(self.dtype)
+        return project(inputs.astype(self.dtype), kernel.astype(self.dtype))
 
 
 class RMSNorm(nn.Module):

@@ -1,7 +1,8 @@
 """Cross-entropy over a large vocabulary without ever holding the logits.
 
-mT5-small's logits for 8,192 target tokens are 7.6 GiB in float32, its head 0.5 GiB. Here both
-passes walk over the vocabulary in chunks:
+mT5-small's logits for 8,192 target tokens are 7.6 GiB in float32, its head 0.5 GiB. On one device
+`nmt5.model.one_pass_loss` works out loss and gradients together. On several, and where no gradient
+is wanted, both passes walk over the vocabulary in chunks:
 
     forward    logits of a chunk -> running maximum and sum of exponentials -> log Z per token
     backward   logits of the chunk again -> dlogits -> gradient of hidden and of the head's chunk
@@ -10,6 +11,7 @@ Recomputing costs one matrix product more (4 instead of 3) and saves the traffic
 Each chunk of the head's gradient is written once, so that sharding needs one reduction per chunk.
 """
 
+import dataclasses
 import functools
 
 from flax import struct
@@ -18,7 +20,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from nmt5.core.axes import BATCH, EMBED, VOCAB
-from nmt5.core.target import split_by, target_platform
+from nmt5.core.target import num_parts_of, split_by, target_platform
+from nmt5.model.one_pass_loss import OnePass, choose_block, choose_tokens, losses_and_grads
 from nmt5.model.products import einsum_float32
 
 # Chunks of logits stay in a CPU's cache; an accelerator wants larger products.
@@ -55,12 +58,13 @@ def head_cross_entropy(
     logit_scale: float = 1.0,
     vocab_shards: int = 1,
     chunk_vocab: int | None = None,
+    chunk_tokens: int | None = None,
 ) -> LossSums:
     """Returns the loss of `targets_N` under softmax(logit_scale * hidden @ head).
 
     Per token, with q the target smoothed by s = `label_smoothing` (1 - s at the target, s/(V-1)
     elsewhere): loss = weight * (-sum_v q_v log p_v - entropy(q) + z_loss * log(Z)^2).
-    Differentiable in `hidden_ND` and `head`; weights and targets are data.
+    `loss` is differentiable in `hidden_ND` and `head`; the other sums, weights and targets are data.
 
     Args:
       hidden_ND: decoder states of N tokens; their dtype is that of the matrix products, which
@@ -75,6 +79,7 @@ def head_cross_entropy(
       vocab_shards: devices that hold a part of the vocabulary each; a chunk takes a piece of
         every part, so that no device waits or gathers.
       chunk_vocab: vocabulary entries per chunk and shard; None chooses from the shapes.
+      chunk_tokens: tokens per group where one pass is made; None chooses from the shapes.
 
     Returns:
       The sums over all tokens.
@@ -97,17 +102,36 @@ def head_cross_entropy(
         )
     if vocab % vocab_shards:
         raise ValueError(f"head_cross_entropy: {vocab} entries do not split over {vocab_shards}")
-    chunk = chunk_vocab or choose_chunk(num_tokens=num_tokens, vocab=vocab // vocab_shards)
+    per_shard = vocab // vocab_shards
+    chunk = chunk_vocab or choose_chunk(num_tokens=num_tokens, vocab=per_shard)
     settings = _Settings(
         z_loss=float(z_loss),
         smoothing=float(label_smoothing),
         layout=layout,
         scale=float(logit_scale),
         shards=vocab_shards,
-        chunk=min(chunk, vocab // vocab_shards),
+        chunk=min(chunk, per_shard),
+        one_pass=None,
     )
+    if max(vocab_shards, *(num_parts_of(axis) for axis in (BATCH, EMBED, VOCAB))) == 1:
+        tokens = chunk_tokens or choose_tokens(
+            num_tokens=num_tokens, vocab=vocab, itemsize=hidden_ND.dtype.itemsize
+        )
+        confidence, low, _ = _smoothed(settings, vocab)
+        one_pass = OnePass(
+            z_loss=settings.z_loss,
+            low=low,
+            peak=confidence - low,
+            layout=layout,
+            scale=settings.scale,
+            tokens=tokens,
+            block=min(vocab, chunk_vocab or choose_block(tokens=tokens, vocab=vocab)),
+        )
+        settings = dataclasses.replace(settings, one_pass=one_pass)
     hidden_ND = split_by(hidden_ND, BATCH, None)
-    return _sums(settings, hidden_ND, head, targets_N, weights_N.astype(jnp.float32))
+    sums = _sums(settings, hidden_ND, head, targets_N, weights_N.astype(jnp.float32))
+    loss, others = sums.loss, jax.tree.map(jax.lax.stop_gradient, sums)
+    return others.replace(loss=loss)
 
 
 def choose_chunk(*, num_tokens: int, vocab: int, platform: str | None = None) -> int:
@@ -131,15 +155,17 @@ def choose_chunk(*, num_tokens: int, vocab: int, platform: str | None = None) ->
     return next(divisors, wanted)
 
 
-class _Settings(struct.PyTreeNode):
-    """All that is fixed at trace time."""
+@dataclasses.dataclass(frozen=True)
+class _Settings:
+    """All that is fixed at trace time; `one_pass` is None where the vocabulary is walked over."""
 
-    z_loss: float = struct.field(pytree_node=False)
-    smoothing: float = struct.field(pytree_node=False)
-    layout: str = struct.field(pytree_node=False)
-    scale: float = struct.field(pytree_node=False)
-    shards: int = struct.field(pytree_node=False)
-    chunk: int = struct.field(pytree_node=False)
+    z_loss: float
+    smoothing: float
+    layout: str
+    scale: float
+    shards: int
+    chunk: int
+    one_pass: OnePass | None
 
 
 def _split(settings, head):
@@ -213,25 +239,42 @@ def _smoothed(settings, vocab):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _sums(settings, hidden_ND, head, targets_N, weights_N):
-    return _sums_forward(settings, hidden_ND, head, targets_N, weights_N)[0]
+    per_token = _forward(settings, hidden_ND, head, targets_N)
+    return _added_up(settings, weights_N, per_token, vocab=head.size // hidden_ND.shape[1])
 
 
-def _sums_forward(settings, hidden_ND, head, targets_N, weights_N):
-    vocab = head.size // hidden_ND.shape[1]
-    log_z_N, target_N, best_N, sum_N = _forward(settings, hidden_ND, head, targets_N)
+def _added_up(settings, weights_N, per_token, *, vocab):
+    log_z_N, target_N, best_N, sum_N = per_token
     confidence, low, constant = _smoothed(settings, vocab)
     entropy_N = log_z_N - (confidence - low) * target_N - low * sum_N + constant
     z_N = settings.z_loss * jnp.square(log_z_N)
-    sums = LossSums(
+    return LossSums(
         loss=jnp.sum(weights_N * (entropy_N + z_N)),
         z_loss=jnp.sum(weights_N * z_N),
         correct=jnp.sum(weights_N * (target_N >= best_N)),
         weight=jnp.sum(weights_N),
     )
-    return sums, (hidden_ND, head, targets_N, weights_N, log_z_N)
+
+
+def _sums_forward(settings, hidden_ND, head, targets_N, weights_N):
+    if settings.one_pass is not None:
+        per_token, d_hidden_ND, d_head = losses_and_grads(
+            settings.one_pass, hidden_ND, head, targets_N, weights_N
+        )
+        residuals = (d_hidden_ND, d_head)
+    else:
+        per_token = _forward(settings, hidden_ND, head, targets_N)
+        residuals = (hidden_ND, head, targets_N, weights_N, per_token[0])
+    return _added_up(
+        settings, weights_N, per_token, vocab=head.size // hidden_ND.shape[1]
+    ), residuals
 
 
 def _sums_backward(settings, residuals, cotangents):
+    if settings.one_pass is not None:
+        d_hidden_ND, d_head = residuals
+        d_hidden_ND = (cotangents.loss * d_hidden_ND).astype(d_hidden_ND.dtype)
+        return d_hidden_ND, cotangents.loss * d_head, None, jnp.zeros(d_hidden_ND.shape[:1])
     hidden_ND, head, targets_N, weights_N, log_z_N = residuals
     dtype = hidden_ND.dtype
     split = _split(settings, head)
@@ -239,7 +282,7 @@ def _sums_backward(settings, residuals, cotangents):
     confidence, low, _ = _smoothed(settings, head.size // hidden_ND.shape[1])
     # d loss / d logit_v = weight * ((1 + 2 z log Z) p_v - q_v)
     of_target_N = weights_N * cotangents.loss
-    of_z_N = weights_N * (cotangents.loss + cotangents.z_loss) * 2.0 * settings.z_loss * log_z_N
+    of_z_N = of_target_N * 2.0 * settings.z_loss * log_z_N
     of_p_N11 = (of_target_N + of_z_N)[:, None, None]
     of_target_N11 = of_target_N[:, None, None]
     first_1G1 = per_shard * jnp.arange(settings.shards)[None, :, None]

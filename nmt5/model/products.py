@@ -1,10 +1,12 @@
-"""Matrix products of half-precision operands with float32 sums."""
+"""Matrix products and sums in the forms that the platforms compute fast or at all."""
 
 import functools
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from nmt5.core.target import target_platform
 
 
 def einsum_float32(
@@ -49,3 +51,39 @@ def sum_over_rows(array: Float[Array, "B *rest"]) -> Float[Array, "*rest"]:
     return jax.lax.platform_dependent(
         array, cpu=by_product, default=lambda array: jnp.sum(array, axis=0)
     )
+
+
+def project(inputs: Float[Array, "... I"], kernel_IO: Float[Array, "I O"]) -> Float[Array, "... O"]:
+    """Returns `inputs @ kernel_IO`, with a gradient that is fast on CPU too.
+
+    Left to itself, JAX asks for the kernel's gradient as a product of two operands of which one
+    lies transposed. XLA's CPU backend (jax 0.10.2) then works with slower code, or writes the wider
+    operand down transposed and computes what leads to it again while it does so: 138 instead of
+    163 Gflop/s for 1024 x 512 x 1024, and 83 ms for the transposed derivative of a gelu.
+
+    Args:
+      inputs: any leading axes.
+      kernel_IO: float32, or the dtype of `inputs`.
+    """
+    if target_platform() != "cpu" or inputs.dtype != jnp.float32 or inputs.ndim < 2:
+        return inputs @ kernel_IO
+    rows = _project_rows(inputs.reshape(-1, inputs.shape[-1]), kernel_IO)
+    return rows.reshape(*inputs.shape[:-1], kernel_IO.shape[1])
+
+
+@jax.custom_vjp
+def _project_rows(inputs_NI, kernel_IO):
+    return inputs_NI @ kernel_IO
+
+
+def _project_forward(inputs_NI, kernel_IO):
+    return inputs_NI @ kernel_IO, (inputs_NI, kernel_IO)
+
+
+def _project_backward(residuals, d_output_NO):
+    inputs_NI, kernel_IO = residuals
+    inputs_IN, d_output_NO = jax.lax.optimization_barrier((inputs_NI.T, d_output_NO))
+    return d_output_NO @ kernel_IO.T, inputs_IN @ d_output_NO
+
+
+_project_rows.defvjp(_project_forward, _project_backward)
