@@ -38,6 +38,7 @@ MAY_IMPORT["cli"] = set(MAY_IMPORT)
 
 # Where a registry or a foreign format is read; everything else must run without TensorFlow.
 MAY_USE_SEQIO = {
+    "nmt5/data/registered.py",
     "nmt5/data/registry.py",
     "nmt5/data/seqio_examples.py",
     "nmt5/data/task_vocabulary.py",
