@@ -7,7 +7,7 @@
     loss                      memory of the loss at 8,192 target tokens, from XLA's own account
     stacks                    forward and backward of the two stacks alone, against the measured
                               matrix product
-    cold                      `nmt5 train --gin_file=gin/demo.gin` from the command to its first step
+    cold                      `nmt5 train --gin_file=gin/demo.gin` from command to first step
     gpu                       whole steps in bfloat16 against 989 TFLOP/s; one H200
 
 The peer is a Python that has torch and transformers (this one, if it has); without one its rows say

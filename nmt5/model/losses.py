@@ -64,7 +64,7 @@ def head_cross_entropy(
 
     Per token, with q the target smoothed by s = `label_smoothing` (1 - s at the target, s/(V-1)
     elsewhere): loss = weight * (-sum_v q_v log p_v - entropy(q) + z_loss * log(Z)^2).
-    `loss` is differentiable in `hidden_ND` and `head`; the other sums, weights and targets are data.
+    Only `loss` has a gradient, in `hidden_ND` and `head`.
 
     Args:
       hidden_ND: decoder states of N tokens; their dtype is that of the matrix products, which

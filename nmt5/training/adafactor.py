@@ -41,7 +41,7 @@ class Slots:
 
 
 def factored_axes(shape: tuple[int, ...], *, min_size: int) -> tuple[int, int] | None:
-    """Returns the second largest and the largest axis, or None if the former is below `min_size`."""
+    """Returns the second largest and largest axis, or None if the former is below `min_size`."""
     if len(shape) < 2:
         return None
     second, largest = (int(axis) for axis in np.argsort(shape)[-2:])

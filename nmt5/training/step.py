@@ -23,6 +23,7 @@ from nmt5.model.losses import LossSums, head_cross_entropy
 from nmt5.model.network import Transformer
 from nmt5.model.parameters import head_layout, head_scale, output_head
 from nmt5.training.optimizer import OptimizerConfig, update_params
+from nmt5.training.profile import HEAD, OPTIMIZER
 from nmt5.training.state import TrainState, step_key
 
 # What the model reads; the others (positions) stay on the host.
@@ -116,17 +117,18 @@ def objective_sums(
         rngs=None if dropout_key is None else {"dropout": dropout_key},
         method="hidden_states",
     )
-    return head_cross_entropy(
-        hidden_BTD.reshape(-1, hidden_BTD.shape[-1]),
-        output_head(params, config.model),
-        group[features.DECODER_TARGET_TOKENS].reshape(-1),
-        group[features.DECODER_LOSS_WEIGHTS].reshape(-1),
-        z_loss=config.loss.z_loss,
-        label_smoothing=config.loss.label_smoothing,
-        layout=head_layout(config.model),
-        logit_scale=head_scale(config.model),
-        vocab_shards=config.vocab_shards,
-    )
+    with jax.named_scope(HEAD):
+        return head_cross_entropy(
+            hidden_BTD.reshape(-1, hidden_BTD.shape[-1]),
+            output_head(params, config.model),
+            group[features.DECODER_TARGET_TOKENS].reshape(-1),
+            group[features.DECODER_LOSS_WEIGHTS].reshape(-1),
+            z_loss=config.loss.z_loss,
+            label_smoothing=config.loss.label_smoothing,
+            layout=head_layout(config.model),
+            logit_scale=head_scale(config.model),
+            vocab_shards=config.vocab_shards,
+        )
 
 
 def batch_loss(
@@ -254,16 +256,17 @@ def train_step(
     wants_dropout = config.model.dropout_rate > 0
     key = step_key(config.seed, state.step) if wants_dropout else None
     (loss, sums), grads = loss_and_grads(state.params, batch, config=config, dropout_key=key)
-    grad_norm = optax.tree.norm(grads)
-    is_finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
-    params, optimizer = update_params(
-        grads,
-        state.optimizer,
-        state.params,
-        step=state.step,
-        config=config.optimizer,
-        wanted=is_finite,
-    )
+    with jax.named_scope(OPTIMIZER):
+        grad_norm = optax.tree.norm(grads)
+        is_finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+        params, optimizer = update_params(
+            grads,
+            state.optimizer,
+            state.params,
+            step=state.step,
+            config=config.optimizer,
+            wanted=is_finite,
+        )
     skipped = 1 - is_finite.astype(jnp.int32)
     new_state = TrainState(
         step=state.step + 1,
