@@ -4,8 +4,10 @@ The list is written into the checkpoint's directory before that directory gets i
 a checkpoint that can be seen has one.
 """
 
+import errno
 import hashlib
 import json
+import os
 
 from etils import epath
 
@@ -18,9 +20,11 @@ _NOT_LISTED = (FILE, "commit_success.txt", "_CHECKPOINT_METADATA")
 _BLOCK_BYTES = 1 << 20
 
 
-def _digest(path: epath.Path) -> str:
+def _digest(path: epath.Path, *, flush: bool = False) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
+        if flush and hasattr(file, "fileno"):  # a bucket's file has none, and needs none
+            os.fsync(file.fileno())
         while block := file.read(_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
@@ -41,12 +45,15 @@ def _files(directory: epath.Path, *, below: str = "") -> dict[str, epath.Path]:
 def write_checksums(directory: epath.PathLike) -> None:
     """Writes `checksums.json` for all files that are below `directory` now.
 
+    All of them are on the disk, not only in memory, before the list is: an older checkpoint is
+    removed only after this, and a power cut may come at any time.
+
     Raises:
       StorageError: the list cannot be written.
     """
     directory = epath.Path(directory)
     files = {
-        name: {"bytes": path.stat().length, "sha256": _digest(path)}
+        name: {"bytes": path.stat().length, "sha256": _digest(path, flush=True)}
         for name, path in _files(directory).items()
     }
     write_json(directory / FILE, {"format": 1, "files": files})
@@ -83,8 +90,14 @@ def find_damage(directory: epath.PathLike) -> list[str]:
             damage.append(f"{name} has {length} bytes, expected {record['bytes']}")
     if damage:
         return damage
-    return [
-        f"{name} has other contents than were written (SHA-256 differs)"
-        for name, record in sorted(expected.items())
-        if _digest(found[name]) != record["sha256"]
-    ]
+    for name, record in sorted(expected.items()):
+        try:
+            differs = _digest(found[name]) != record["sha256"]
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            damage.append(f"{name} cannot be read ({error.strerror})")
+        else:
+            if differs:
+                damage.append(f"{name} has other contents than were written (SHA-256 differs)")
+    return damage

@@ -13,6 +13,7 @@ import errno
 import logging
 import os
 import re
+import threading
 from typing import Any
 
 from etils import epath
@@ -213,6 +214,7 @@ class CheckpointWriter:
         self._directory = epath.Path(directory).absolute()
         self._keep = keep
         self._saving: int | None = None
+        self._last_thread: threading.Thread | None = None
         self._manager: Any = None
 
     def _open(self) -> Any:
@@ -282,6 +284,9 @@ class CheckpointWriter:
                     }
                 ),
             )
+        # Without a thread of this name, a failure is told at the next save.
+        named = (t for t in threading.enumerate() if t.name == "save_finalize")
+        self._last_thread = next(named, None)
 
     def wait(self) -> None:
         """Waits until the save that is under way is complete, and removes old checkpoints.
@@ -298,6 +303,17 @@ class CheckpointWriter:
                     self._remove_old()
         finally:
             self._saving = None
+
+    def check(self) -> None:
+        """Raises `StorageError` if the save under way has failed already; waits for nothing.
+
+        Orbax says so only to one who waits, so its last thread is looked at first. Several
+        processes wait together, at the next save.
+        """
+        if self._saving is None or self._last_thread is None or jax.process_count() > 1:
+            return
+        if not self._last_thread.is_alive():
+            self.wait()
 
     def _remove_old(self) -> None:
         steps = checkpoint_steps(self._directory)

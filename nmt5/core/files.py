@@ -26,6 +26,8 @@ _REMEDIES = {
     errno.ESTALE: "the storage is lost; mount it again, then run the same command again",
     errno.ENODEV: "the storage is lost; mount it again, then run the same command again",
     errno.ENOTCONN: "the storage is lost; mount it again, then run the same command again",
+    errno.ENOLCK: "its file system has no locks; choose a directory on another one",
+    errno.EOPNOTSUPP: "its file system has no locks; choose a directory on another one",
     errno.ETIMEDOUT: "the storage does not answer; run the same command again when it does",
 }
 

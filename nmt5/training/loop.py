@@ -320,6 +320,7 @@ class _Run:
             if step == self._start.step + 1:
                 self._progress.begin()
             self._progress.update(step)
+            self._saver.check()
             if step % period == 0 or step == last:
                 self._save(step, state, position)
         if step > self._saver.saved_at:

@@ -114,6 +114,10 @@ class Saver:
             return "nothing is saved yet; the same command begins anew"
         return f"saved up to step {step}; the same command goes on from there"
 
+    def check(self) -> None:
+        """Raises `StorageError` if the save under way has failed: not only at the next one."""
+        self._checkpoints.check()
+
     def wait(self) -> None:
         """Waits until the last save is complete; raises `StorageError` if it failed."""
         self._checkpoints.wait()

@@ -1,6 +1,10 @@
 """Saved, killed, damaged, restored: what a checkpoint promises."""
 
+import contextlib
+import errno
 import json
+import os
+import time
 
 import jax
 import jax.numpy as jnp
@@ -178,6 +182,38 @@ def test_all_damaged_is_an_error_not_a_fresh_start(copy):
     for _ in range(2):  # also when the first try has set them aside
         with pytest.raises(CheckpointError, match="every checkpoint is damaged"):
             manager.find_resumable(copy, report=lambda line: None)
+
+
+def test_a_file_that_cannot_be_read_is_damage(copy, monkeypatch):
+    digest = checksums._digest
+
+    def bad_sector(path, **options):
+        if "checkpoint_20" in str(path) and path.name == "metadata":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return digest(path, **options)
+
+    monkeypatch.setattr(checksums, "_digest", bad_sector)
+    lines = []
+    assert manager.find_resumable(copy, report=lines.append).description.step == 10
+    assert "cannot be read (Input/output error)" in lines[0]
+
+
+def test_a_save_that_fails_in_the_background_is_told_before_the_next(tmp_path, monkeypatch):
+    def full(directory):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(manager, "write_checksums", full)
+    writer = manager.CheckpointWriter(tmp_path, keep=None)
+    writer.check()
+    writer.save(1, _tree(1), feed={}, progress={}, description=_description(1))
+    deadline = time.monotonic() + 60
+    with pytest.raises(StorageError, match="checkpoint_1: the disk is full"):
+        while time.monotonic() < deadline:
+            writer.check()
+            time.sleep(0.01)
+    with contextlib.suppress(StorageError):
+        writer.close()
+    assert manager.complete_steps(tmp_path) == []
 
 
 def test_interrupted_saves_are_invisible_and_removed(copy):
