@@ -42,6 +42,15 @@ def run(args: argparse.Namespace) -> None:
         config = settings.build(
             "PrepareConfig", store=workspace.store, vocabulary=workspace.vocabulary, **chosen
         )
+    from nmt5.cli import preparation_record
+
+    if record := preparation_record.nothing_to_do(workspace, config):
+        print(
+            f"prepare: {config.store}: nothing to do: {len(record['corpora'])} corpora and "
+            f"{len(record['mixtures'])} mixtures are there, and no source, setting or code of "
+            "theirs has changed"
+        )
+        return
     corpora = workspace.corpora()
     from nmt5.data.mixture import write_mixture
     from nmt5.data.prepare import prepare
@@ -76,5 +85,9 @@ def run(args: argparse.Namespace) -> None:
         path = workspace.mixture_path(name)
         mixture = workspace.resolve(name)
         write_mixture(mixture, path)
+        workspace.note_changes(name)
         shares = ", ".join(f"{g.objective} {g.share:.0%}" for g in mixture.groups)
         print(f"prepare: {path}: {sum(len(g.tasks) for g in mixture.groups)} tasks; {shares}")
+    watched = preparation_record.watched_of(workspace)
+    if watched is not None:
+        preparation_record.write_record(workspace, config, prepared, watched=watched)

@@ -8,18 +8,23 @@ NMT5_STORE and NMT5_DATA. A task's own `vocabulary` or a source's own `root` goe
 from collections.abc import Mapping
 import dataclasses
 import importlib
+import json
+import logging
 import os
 from typing import TYPE_CHECKING, Any
 
 from etils import epath
 
 from nmt5.core.errors import ConfigError, DataError
+from nmt5.core.files import read_json, write_json
 from nmt5.data.mixture import Mixture, read_mixture
 
 if TYPE_CHECKING:
     from nmt5.data.sources.base import Corpus
 
 MIXTURES_DIRECTORY = "mixtures"
+
+_log = logging.getLogger(__name__)
 
 _CHANGES = (
     "sampling",
@@ -142,10 +147,36 @@ class Workspace:
     def find_mixture(self, name: str) -> Mixture:
         """Returns a mixture by its file, by its name among the prepared ones, or by resolving it.
 
-        Only the last way needs SeqIO and TensorFlow.
+        A name is resolved anew if the settings here replace registered ones by others than those
+        that `prepare` was given. Only resolving needs SeqIO and TensorFlow.
         """
         if name.endswith(".json"):
             return read_mixture(name)
         if self.store and self.mixture_path(name).exists():
-            return read_mixture(self.mixture_path(name))
+            changes = _plain(self.changes())
+            if not changes or changes == self._noted_changes(name):
+                return read_mixture(self.mixture_path(name))
+            _log.warning(
+                "mixture '%s': resolved now, for %s differ from what it was prepared with",
+                name,
+                ", ".join(f"Workspace.{field}" for field in sorted(changes)),
+            )
         return self.resolve(name)
+
+    def note_changes(self, name: str) -> None:
+        """Notes beside a prepared mixture which settings replaced registered ones."""
+        write_json(self._changes_path(name), _plain(self.changes()))
+
+    def _noted_changes(self, name: str) -> dict[str, Any]:
+        path = self._changes_path(name)
+        if not path.exists():
+            return {}
+        return read_json(path, what="settings of a mixture", remedy="run `nmt5 prepare` again")
+
+    def _changes_path(self, name: str) -> epath.Path:
+        return self.mixture_path(name).with_suffix(".settings.json")
+
+
+def _plain(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns settings as JSON gives them back."""
+    return json.loads(json.dumps(dict(changes)))

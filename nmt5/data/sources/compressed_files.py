@@ -15,6 +15,7 @@ from etils import epath
 
 from nmt5.core.errors import ConfigError, DataError
 from nmt5.core.files import storage_faults
+from nmt5.data.sources.remote_paths import remote_faults
 
 # How a faulty line is met: `ERROR` ends the reading, `DROP` counts it and goes on.
 ERROR, DROP = "error", "drop"
@@ -73,7 +74,8 @@ def open_file(path: str) -> Iterator[IO[bytes]]:
     with contextlib.ExitStack() as stack:
         # Read faults of the system keep their errno; those of archives have none.
         stack.enter_context(storage_faults("reading", archive))
-        file: Any = stack.enter_context(epath.Path(archive).open("rb"))
+        with remote_faults(archive):
+            file: Any = stack.enter_context(epath.Path(archive).open("rb"))
         try:
             if suffix == "gz":
                 file = stack.enter_context(gzip.open(file))

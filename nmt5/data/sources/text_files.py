@@ -10,9 +10,10 @@ from etils import epath
 from nmt5.core.errors import ConfigError, DataError, StorageError, unknown_name
 from nmt5.data.sources.base import TextSource
 from nmt5.data.sources.compressed_files import ERROR, MEMBER, check_on_bad_line
+from nmt5.data.sources.remote_paths import remote_faults
+from nmt5.data.sources.watched_files import WILD, file_state, matches
 
 DATA_VARIABLE = "NMT5_DATA"
-_WILD = frozenset("*?[")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,11 +73,19 @@ class FileSource(TextSource):
         states = []
         for split in self.files:
             for path in (path for shard in self.shards(split) for path in self.paths(shard)):
-                file = epath.Path(self.absolute(path).partition(MEMBER)[0])
-                if file.exists():
-                    stat = file.stat()
-                    states.append((path, int(stat.length), float(stat.mtime)))
+                length, changed = file_state(self.absolute(path).partition(MEMBER)[0])
+                if length >= 0:
+                    states.append((path, length, changed))
         return tuple(states)
+
+    def watched_files(self) -> tuple[str, ...]:
+        """Returns all paths and patterns that are read, from the root on."""
+        return tuple(
+            os.path.abspath(path) if "://" not in path else path
+            for paths in self.files.values()
+            for named in paths
+            for path in (self.absolute(each).partition(MEMBER)[0] for each in self.paths(named))
+        )
 
     def paths(self, shard: str) -> tuple[str, ...]:
         """Returns the files that make a shard; one, unless a subclass reads several in step."""
@@ -96,19 +105,19 @@ class FileSource(TextSource):
           StorageError: it does not exist; the message says where it is expected, and where from.
         """
         found = self.absolute(path)
-        if not epath.Path(found.partition(MEMBER)[0]).exists():
+        file = found.partition(MEMBER)[0]
+        with remote_faults(file):
+            exists = epath.Path(file).exists()
+        if not exists:
             raise self._missing(f"{found} does not exist")
         return found
 
     def _matches(self, path: str) -> tuple[str, ...]:
-        if not _WILD & set(path):
+        if not WILD & set(path):
             return (path,)
         place = self.absolute(path)
         # Matched from the part before the first pattern on, so that names stay relative.
-        parts = place.split("/")
-        fixed = next(i for i, part in enumerate(parts) if _WILD & set(part))
-        start, pattern = "/".join(parts[:fixed]) or ("/" if place[0] == "/" else "."), parts[fixed:]
-        found = sorted(os.fspath(match) for match in epath.Path(start).glob("/".join(pattern)))
+        found = matches(place)
         if not found:
             raise self._missing(f"nothing matches {place}")
         if place == path:
