@@ -46,6 +46,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--process_count", type=int, metavar="N", help="how many share the run")
     parser.add_argument("--process_index", type=int, metavar="I", help="number of this one, from 0")
+    parser.add_argument(
+        "--profile",
+        type=int,
+        nargs="?",
+        const=3,
+        default=0,
+        metavar="STEPS",
+        help="trace a few steps (3) and print where their time goes",
+    )
 
 
 def _say(line: str) -> None:
@@ -75,7 +84,8 @@ def run(args: argparse.Namespace) -> None:
         checkpoint=built["CheckpointConfig"],
     )
     with processes(process_config, say=_say) as group:
-        outcome = train(config, mixture=workspace.find_mixture(config.data.mixture))
+        mixture = workspace.find_mixture(config.data.mixture)
+        outcome = train(config, mixture=mixture, profile_steps=args.profile)
     if not group.is_first:
         return
     where = config.train.run_dir

@@ -37,6 +37,7 @@ from nmt5.training.metrics import MetricWriter
 from nmt5.training.placement import own_share
 from nmt5.training.preemption import PreemptionNotice, metadata_host
 from nmt5.training.prefetch import Ahead, placed_batches
+from nmt5.training.profile import StepProfiler
 from nmt5.training.progress import Progress
 from nmt5.training.recorder import Recorder, Sampled
 from nmt5.training.reports import Reports
@@ -55,7 +56,7 @@ from nmt5.training.watchdog import Doing, Watchdog
 
 __all__ = ["Outcome", "RunConfig", "TrainConfig", "train"]
 
-MIXTURE = "mixture.json"
+MIXTURE, PROFILE = "mixture.json", "profile"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,6 +74,7 @@ def train(
     mixture: Mixture,
     writers: Iterable[MetricWriter] = (),
     progress: Callable[..., Progress] = Progress,
+    profile_steps: int = 0,
 ) -> Outcome:
     """Trains until `train_steps`, from wherever the run stands.
 
@@ -85,6 +87,7 @@ def train(
       mixture: the resolved mixture.
       writers: take the metrics too, besides the run directory.
       progress: makes the display from `total` and `start`.
+      profile_steps: steps to trace, after the first ones; where their time went is printed.
 
     Raises:
       ConfigError: settings that contradict each other or the devices.
@@ -116,7 +119,15 @@ def train(
             if start.step >= config.train.train_steps:
                 return Outcome(how="was finished", step=start.step, seconds=0.0)
             check_fits(start, mixture=mixture, model=config.model, report=_warn)
-            run = _Run(config, mixture, start, stop=stop, writers=writers, progress=progress)
+            run = _Run(
+                config,
+                mixture,
+                start,
+                stop=stop,
+                writers=writers,
+                progress=progress,
+                profile_steps=profile_steps,
+            )
             stack.callback(run.close)
         return run.go()
 
@@ -152,6 +163,7 @@ class _Run:
         stop: StopRequest,
         writers: Iterable[MetricWriter],
         progress: Callable[..., Progress],
+        profile_steps: int,
     ):
         self._config, self._mixture, self._start, self._stop = config, mixture, start, stop
         self._directory = epath.Path(config.train.run_dir)
@@ -183,6 +195,11 @@ class _Run:
         self._progress = progress(total=config.train.train_steps, start=start.step, **stream)
         self._progress.say(self._introduction())
         stop.say = self._progress.say
+        self._profiler = StepProfiler(
+            self._directory / PROFILE,
+            say=self._progress.say,
+            steps=profile_steps if group().is_first else 0,
+        )
         # The first batches are made in a thread while the step is compiled in this one.
         self._batches = Ahead(
             placed_batches(batches, sharding=self._program.rows_sharding), name="feed"
@@ -307,12 +324,13 @@ class _Run:
         self._recorder.restart()
         while step < last and not self._stop.is_due(step):
             at(Doing.INPUT, step=step)
-            with self._saved_if_this_fails(step, state, position):
+            with self._saved_if_this_fails(step, state, position), self._profiler.input():
                 batch = self._batches.next(unless=lambda: self._stop.requested is not None)
             if batch is None:
                 break
             at(Doing.STEP)
             state, metrics = step_function(state, batch.arrays)
+            self._profiler.after_step(metrics, program=step_function)
             step, position = step + 1, batch.position
             self._sampled.add(batch.sampled, truncated=batch.truncated)
             with self._saved_if_this_fails(step, state, position):
@@ -349,6 +367,7 @@ class _Run:
 
     def close(self) -> None:
         """Ends threads and files, also after an error."""
+        self._profiler.close()
         self._batches.close()
         self._saver.close()
         self._reports.close()

@@ -85,7 +85,7 @@ def test_a_traced_step_names_its_parts(tmp_path):
         features.ENCODER_INPUT_TOKENS, features.ENCODER_SEGMENT_IDS, features.DECODER_INPUT_TOKENS,
         features.DECODER_TARGET_TOKENS, features.DECODER_SEGMENT_IDS, features.DECODER_LOSS_WEIGHTS,
     )  # fmt: skip
-    batch = {"objective": {name: ids for name in names}}
+    batch = {"objective": dict.fromkeys(names, ids)}
     step = jax.jit(functools.partial(train_step, config=config)).lower(state, batch).compile()
     said = []
     profiler = profile.StepProfiler(tmp_path, say=said.append, skip=1, steps=2)
