@@ -1,7 +1,7 @@
 """SeqIO mixtures over the tasks of `tasks.py`. Importing registers both."""
 
 from nmt5.data.registry import add_mixture
-from tasks import CCMATRIX_NMT, GETTEXT_MLM, GETTEXT_NMT, MC4_MLM, OPUS100
+from tasks import CCMATRIX_NMT, GETTEXT_MLM, GETTEXT_NMT, MC4_MLM, OPUS100, OPUS100_ZERO_SHOT
 
 # The paper's: mC4 alone, and mC4 with one parallel objective on OPUS-100 that supplies 10% (or, in
 # its comparison of shares, 50%) of the encoder tokens.
@@ -9,6 +9,9 @@ add_mixture("mlm", MC4_MLM, alpha=0.3)
 for _objective, _tasks in OPUS100.items():
     add_mixture(f"mlm_{_objective}", MC4_MLM + _tasks, alpha=0.3, parallel_share=0.1)
     add_mixture(f"mlm_{_objective}_50", MC4_MLM + _tasks, alpha=0.3, parallel_share=0.5)
+
+# To evaluate on, not to train: it has test sets only.
+add_mixture("opus100_zero_shot", OPUS100_ZERO_SHOT)
 
 # Many to many: 15 pairs of six languages in both directions beside the monolingual text of all.
 add_mixture("mlm_nmt_many_to_many", MC4_MLM + CCMATRIX_NMT, alpha=0.3, parallel_share=0.1)

@@ -4,7 +4,12 @@ from nmt5.data.ccmatrix import ccmatrix_corpus
 from nmt5.data.languages import task_suffix
 from nmt5.data.mc4 import LANGUAGES as MC4_LANGUAGES
 from nmt5.data.mc4 import mc4_corpus
-from nmt5.data.opus100 import TRAIN_PAIRS, opus100_corpus
+from nmt5.data.opus100 import (
+    TRAIN_PAIRS,
+    ZERO_SHOT_LANGUAGES,
+    opus100_corpus,
+    zero_shot_corpus,
+)
 from nmt5.data.registry import add_parallel_task, add_span_corruption_task
 from nmt5.data.sources.base import Corpus
 from nmt5.data.sources.gettext import ENGLISH, LANGUAGES, GettextSource
@@ -32,6 +37,19 @@ OPUS100 = {
     )
     for objective in ("tlm", "nmt", "denoised_nmt", "denoised_nmt_lm")
 }
+
+# Test sets of 15 pairs without English: translation between languages that were never paired.
+OPUS100_ZERO_SHOT = tuple(
+    add_parallel_task(
+        f"opus100.zero_shot.{source}.{target}",
+        zero_shot_corpus(source, target),
+        source_language=source,
+        target_language=target,
+    ).name
+    for source in ZERO_SHOT_LANGUAGES
+    for target in ZERO_SHOT_LANGUAGES
+    if source != target
+)
 
 # --- CCMatrix: an example of many to many, all 15 pairs of six languages -------------------------
 

@@ -35,6 +35,9 @@ for objective in objectives:
             "span_corruption": 1 - share, objective: share
         }
 assert len(corpora_of("mlm")) == 101
+zero_shot = mixture_definition("opus100_zero_shot")
+assert len(zero_shot.tasks) == 30 and len(corpora_of("opus100_zero_shot")) == 15
+assert {task.corpus.source.splits() for task in zero_shot.tasks} == {("test",)}
 assert len(corpora_of("mlm_nmt_many_to_many")) == 101 + 15
 """
 
