@@ -1,6 +1,6 @@
 """Fine-tuning one run: the task's examples through the ordinary feed and training loop."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 import dataclasses
 import itertools
 import os
@@ -88,7 +88,6 @@ def finetune(
     recipe: Recipe,
     read: PartReader,
     vocabulary: Vocabulary,
-    say: Callable[[str], None] = print,
 ) -> list[str]:
     """Trains on the parts of a plan; after a kill it goes on from its last checkpoint.
 
@@ -101,14 +100,14 @@ def finetune(
       recipe: all other settings.
       read: gives the examples of a part.
       vocabulary: makes the ids.
-      say: takes a line on what was cut.
 
     Returns:
       The names of the checkpoints to choose from, in order of training.
 
     Raises:
       ConfigError: neither checkpoint nor model.
-      UserError: what examples, vocabulary, checkpoint or settings are wrong in.
+      UserError: examples, vocabulary, checkpoint or settings are wrong or do not go together.
+      KeyboardInterrupt: it was asked to stop, and has saved; called again, it goes on.
     """
     config = recipe.finetune
     model = model_of_checkpoint(checkpoint) if checkpoint else recipe.model
@@ -170,7 +169,6 @@ def finetune(
     if outcome.how == "stopped":
         # The loop has saved and said so; the run is not finished, so nothing may be chosen.
         raise KeyboardInterrupt
-    del say
     return candidates(directory, period=config.eval_period_steps, last=config.train_steps)
 
 
