@@ -1,4 +1,4 @@
-"""Sources under `gs://` paths, with a file system in memory in the bucket's place.
+"""Sources under `gs://` paths, with a directory in the bucket's place.
 
 Where TensorFlow is installed etils.epath would take its driver, which cannot be replaced.
 """
@@ -9,7 +9,8 @@ import zipfile
 
 from etils.epath import backend, gpath
 import fsspec
-from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.implementations.dirfs import DirFileSystem
+from fsspec.implementations.local import LocalFileSystem
 import pytest
 
 from nmt5.core.errors import StorageError
@@ -21,12 +22,11 @@ from nmt5.data.sources.tsv import TsvSource
 from nmt5.data.sources.watched_files import state_of, watched
 
 
-class Bucket(MemoryFileSystem):
-    """What `gs://` is in these tests."""
+class Bucket(DirFileSystem):
+    """A directory that stands where `gs://` does."""
 
-    protocol = ("gs", "gcs")
-    store = {}
-    pseudo_dirs = [""]
+    def _join(self, path):
+        return super()._join(path.removeprefix("gs://") if isinstance(path, str) else path)
 
 
 @pytest.fixture(autouse=True)
@@ -41,10 +41,11 @@ def drivers_of_fsspec(monkeypatch):
 
 
 @pytest.fixture
-def bucket(monkeypatch):
-    monkeypatch.setattr(fsspec, "filesystem", lambda name, **options: Bucket())
-    Bucket.store.clear()
-    return Bucket()
+def bucket(monkeypatch, tmp_path):
+    (tmp_path / "bucket" / "text").mkdir(parents=True)
+    found = Bucket(str(tmp_path / "bucket"), LocalFileSystem(), skip_instance_cache=True)
+    monkeypatch.setattr(fsspec, "filesystem", lambda name, **options: found)
+    return found
 
 
 def write(bucket, name, content):
@@ -113,7 +114,7 @@ def test_what_is_missing_is_named_with_its_address(bucket):
     [
         ("gs://text/a.tsv", r"gs://text/a\.tsv: it cannot be reached \(ImportError: .*gcsfs"),
         ("gs://text/*.tsv", r"gs://text/\*\.tsv: it cannot be reached .*copy the files"),
-        ("memory://a.tsv", r"unknown scheme 'memory://', expected .*gs://, gs://"),
+        ("memory://a.tsv", r"unknown scheme 'memory://', expected .*gs://, s3://"),
     ],
 )
 def test_a_scheme_without_its_driver_is_a_users_error(path, message, monkeypatch):
