@@ -47,10 +47,10 @@ PAIRS = _mixture(_group("nmt", ("en", "fr"), 1.0))
 MIXTURE = _mixture(_group("span_corruption", ("en",), 0.5), _group("nmt", ("en", "fr"), 0.5))
 
 
-def run_config(mesh, **model):
+def run_config(mesh, *, microbatches=1, **model):
     fields = {"vocab_size": 256, "num_encoder_layers": 2, "num_decoder_layers": 2} | model
     return RunConfig(
-        train=TrainConfig(run_dir="-", train_steps=STEPS),
+        train=TrainConfig(run_dir="-", train_steps=STEPS, microbatches=microbatches),
         model=model_config("tiny", **fields),
         data=DataConfig(mixture="toy", store="-", inputs_length=16, encoder_tokens_per_batch=256),
         optimizer=OptimizerConfig(
@@ -108,6 +108,7 @@ def on_one_device(num_objectives):
 
 FORMS = {
     "scanned_remat": {"scan_layers": True, "remat": "full"},
+    "accumulated": {"scan_layers": True, "remat": "full", "microbatches": 2},
     "plain": {},
     "remat": {"remat": "minimal"},
     "scanned": {"scan_layers": True},
