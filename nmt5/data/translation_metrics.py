@@ -5,10 +5,7 @@ sacrebleu is imported on use: naming a thousand tasks must not load it.
 
 from collections.abc import Sequence
 
-# The default 13a splits at spaces and Western punctuation; these scripts have no spaces.
-_BLEU_TOKENIZERS = {"zh": "zh", "zh-Hant": "zh"} | dict.fromkeys(
-    ("ja", "th", "km", "lo", "my", "dz"), "char"
-)
+from nmt5.core.bleu_tokenizers import bleu_tokenizer
 
 
 def bleu(
@@ -17,7 +14,7 @@ def bleu(
     """Returns corpus BLEU, 0 to 100, with the tokenizer that fits the target language."""
     import sacrebleu
 
-    tokenizer = _BLEU_TOKENIZERS.get(language, "13a")
+    tokenizer = bleu_tokenizer(language)
     score = sacrebleu.corpus_bleu(list(predictions), [list(targets)], tokenize=tokenizer)
     return {"bleu": float(score.score)}
 

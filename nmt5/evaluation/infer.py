@@ -7,6 +7,7 @@ import json
 import time
 
 from nmt5.core.errors import DataError, unknown_name
+from nmt5.core.language_codes import CODE_TEMPLATE
 from nmt5.data.languages import check_language
 from nmt5.decoding.decoding_config import DecodingConfig
 from nmt5.decoding.translate import translate
@@ -24,7 +25,7 @@ class InferConfig:
     """
 
     language: str | None = None
-    code_template: str = "<2{language}> "
+    code_template: str = CODE_TEMPLATE
     chunk_lines: int = 1024
 
     def __post_init__(self):

@@ -19,6 +19,7 @@ import numpy as np
 
 from nmt5.core.errors import ConfigError, DataError, unknown_name
 from nmt5.core.files import read_json, sha256, storage_faults, write_json, write_text
+from nmt5.core.language_codes import CODE_TEMPLATE, check_code_template
 from nmt5.data.vocabulary import Vocabulary
 from nmt5.decoding.decoding_config import DecodingConfig
 from nmt5.evaluation import encoder_states, retrieval, text_metrics, translation
@@ -54,7 +55,7 @@ class EvalConfig:
     centre: bool = False
     translate_languages: tuple[str, ...] = ()
     max_messages: int | None = None
-    code_template: str = "<2{language}> "
+    code_template: str = CODE_TEMPLATE
     metrics: tuple[str, ...] = ("bleu", "chrf")
     samples_per_direction: int = 3
     num_draws: int = 1000
@@ -74,13 +75,7 @@ class EvalConfig:
                 )
         if self.max_messages is not None and self.max_messages < 1:
             raise ConfigError("EvalConfig.max_messages must be 1 or more, or None for all")
-        try:
-            self.code_template.format(language="xx")
-        except (KeyError, IndexError, ValueError) as error:
-            raise ConfigError(
-                f"EvalConfig.code_template {self.code_template!r} may hold {{language}} and no "
-                f"other field ({error!r})"
-            ) from error
+        check_code_template(self.code_template, where="EvalConfig")
 
 
 def evaluate(

@@ -10,29 +10,15 @@ same sentences, the paired difference. All numbers are plain floats in 0 .. 100.
 
 from collections.abc import Callable, Sequence
 import dataclasses
-import re
 from typing import Any
 
 import numpy as np
 
+from nmt5.core.bleu_tokenizers import bleu_tokenizer
 from nmt5.core.errors import ConfigError, DataError, unknown_name
 from nmt5.evaluation.bootstrap import Difference, Interval, difference, draw_weights, interval
 
 METRICS = ("bleu", "chrf", "chrf++", "exact_match", "spbleu")
-
-# sacrebleu's 13a and intl split at spaces and punctuation, so a sentence in these scripts would be
-# one token: the same Chinese pair scores 0.0 with intl and 60.7 with zh. sacrebleu's ja-mecab needs
-# a dictionary that is not among the dependencies.
-_WITHOUT_SPACES = {
-    "zh": "zh",
-    "ja": "char",
-    "th": "char",
-    "lo": "char",
-    "km": "char",
-    "my": "char",
-    "bo": "char",
-    "dz": "char",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,15 +43,6 @@ class TextScore:
             "num_sentences": self.num_sentences,
             "signature": self.signature,
         }
-
-
-def bleu_tokenizer(language: str) -> str:
-    """Returns sacrebleu's tokenizer for a language: 13a, or by character without word spaces.
-
-    >>> bleu_tokenizer("fr"), bleu_tokenizer("zh-Hant"), bleu_tokenizer("ja")
-    ('13a', 'zh', 'char')
-    """
-    return _WITHOUT_SPACES.get(re.split("[-_]", language)[0], "13a")
 
 
 def score_texts(
