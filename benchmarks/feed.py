@@ -1,17 +1,23 @@
 """The feed against SeqIO's own mixture, and against itself at 10 and at 2,000 tasks.
 
-    python benchmarks/feed.py                       all rows, about 12 minutes on 2 cores
-    python benchmarks/feed.py --seconds 10 --tasks 10,299
+    python benchmarks/feed.py                       all rows, about 15 minutes on 2 cores
+    python benchmarks/feed.py --tasks 10,299        without the row of 1,000 tasks (7 minutes less)
+    python benchmarks/feed.py --tasks ''            rows of nmt5 alone, 3 minutes
+    python benchmarks/feed.py --tasks 1000 --many 0 one comparison alone
 
 Half of the tasks are span corruption of running text, half are NMT directions, byte-tokenised, with
-Zipf weights and half of the encoder tokens each. SeqIO reads the same text from TSV files with
-t5's and its own preprocessors, and packs 512/512. Each figure is taken in a process of its own.
-Prints a line per bar, pass or fail, and exits with 1 if one fails. `--real DIRECTORY` adds the fill
-of rows with real sentence pairs.
+Zipf weights and half of the encoder tokens each. SeqIO gets the same text and objectives: lines of
+TSV files through t5's and its own preprocessors, packed 512/512. Each reads as it does in use: nmt5
+token ids of a prepared store, SeqIO text that it tokenises while reading. Tokens are UTF-8 bytes,
+the cheapest tokeniser there is (ids are a cast of the bytes), so this costs SeqIO next to nothing.
+Each figure is taken in a process of its own. Prints a line per bar, pass or fail, and exits with 1
+if one fails; `--results FILE` also appends them to a Markdown table. `benchmarks/packing_fill.py`
+measures the fill of rows with real sentence pairs.
 """
 
 import argparse
 import dataclasses
+import datetime
 import json
 import os
 from pathlib import Path
@@ -52,10 +58,9 @@ def random_text(rng: np.random.Generator, low: int, high: int) -> bytes:
 
 def write_corpora(root: Path, *, num_tasks: int, examples: int) -> None:
     """Writes the same text as a store of ids and as TSV files, and the resolved mixture."""
-    from array_record.python import array_record_module
-
-    from nmt5.data import store
+    from nmt5.data import shard_files, store
     from nmt5.data.mixture import GroupSpec, Mixture, TaskSpec, TokenIds, write_mixture
+    from nmt5.data.prepare_steps import PAIRS_PER_RECORD
 
     rng = np.random.default_rng(0)
     (root / "tsv").mkdir(parents=True)
@@ -63,14 +68,17 @@ def write_corpora(root: Path, *, num_tasks: int, examples: int) -> None:
     def ids(text: bytes) -> np.ndarray:
         return np.frombuffer(text, np.uint8).astype(np.int32) + BYTE_OFFSET
 
-    def write(name, languages, records, segment_tokens, options):
+    def write(name, languages, records, segment_tokens):
+        """Writes a corpus as `prepare` does: segments alone, pairs by sixteen."""
         directory = root / "store" / name
         directory.mkdir(parents=True)
         path = directory / "train-00000-of-00001.arrayrecord"
-        writer = array_record_module.ArrayRecordWriter(str(path), options)
-        for record in records:
-            writer.write(store.encode_record(record))
-        writer.close()
+        each = PAIRS_PER_RECORD if len(languages) == 2 else 1
+        written = [shard_files.encode_record(record) for record in records]
+        if each > 1:
+            ends = np.cumsum([len(record) // 4 for record in written])
+            written = shard_files.group_records(b"".join(written), ends, each=each)
+        shard_files.write_records(str(path), written, options=shard_files.GROUPED_WRITER_OPTIONS)
         tokens = {x: sum(len(record[i]) for record in records) for i, x in enumerate(languages)}
         shard = store.ShardInfo(file=path.name, num_records=len(records), sha256="")
         split = store.SplitInfo(
@@ -80,6 +88,7 @@ def write_corpora(root: Path, *, num_tasks: int, examples: int) -> None:
         info = store.CorpusInfo(
             name=name, languages=languages, vocabulary=FINGERPRINT, source="",
             vocabulary_size=VOCABULARY_SIZE, segment_tokens=segment_tokens, splits={"train": split},
+            examples_per_record=each,
         )  # fmt: skip
         store.write_corpus_info(root / "store", info)
 
@@ -91,7 +100,7 @@ def write_corpora(root: Path, *, num_tasks: int, examples: int) -> None:
         segments = [
             [stream[at : at + SEGMENT_TOKENS]] for at in range(0, len(stream), SEGMENT_TOKENS)
         ]
-        write(f"mono{i}", ("x",), segments, SEGMENT_TOKENS, store.SEGMENT_WRITER_OPTIONS)
+        write(f"mono{i}", ("x",), segments, SEGMENT_TOKENS)
     for i in range((num_directions + 1) // 2):
         pairs = []
         for _ in range(examples):
@@ -101,7 +110,7 @@ def write_corpora(root: Path, *, num_tasks: int, examples: int) -> None:
         lines = b"\n".join(b"\t".join(pair) for pair in pairs)
         (root / "tsv" / f"pair{i}.tsv").write_bytes(lines + b"\n")
         records = [[ids(a), ids(b)] for a, b in pairs]
-        write(f"pair{i}", ("x", "y"), records, None, store.PAIR_WRITER_OPTIONS)
+        write(f"pair{i}", ("x", "y"), records, None)
     mono = [
         TaskSpec(name=f"mono{i}", corpus=f"mono{i}", languages=("x",), rate=float(rate))
         for i, rate in enumerate(weights(num_mono))
@@ -123,12 +132,6 @@ def write_corpora(root: Path, *, num_tasks: int, examples: int) -> None:
     vocabulary = TokenIds(size=VOCABULARY_SIZE, num_sentinels=100, fingerprint=FINGERPRINT)
     mixture = Mixture(name="bench", vocabulary=vocabulary, groups=groups)
     write_mixture(mixture, root / "mixture.json")
-
-
-def resident_mib() -> float:
-    """Returns the resident memory of this process now."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 @dataclasses.dataclass
@@ -286,13 +289,29 @@ class Bars:
 
     def __init__(self):
         self.failed = 0
+        self.rows = []
 
     def check(self, what: str, found: float, bar: float, *, at_most: bool = False) -> None:
         """Prints one line."""
         passed = found <= bar if at_most else found >= bar
         self.failed += not passed
         sign = "<=" if at_most else ">="
-        print(f"{'pass' if passed else 'FAIL'}  {what:58} {found:10.3g}  bar {sign} {bar:g}")
+        verdict = "pass" if passed else "FAIL"
+        print(f"{verdict}  {what:58} {found:10.3g}  bar {sign} {bar:g}", flush=True)
+        self.rows.append(f"| {what} | {found:.3g} | {sign} {bar:g} | {verdict} |")
+
+    def append_to(self, path: Path) -> None:
+        """Adds the rows to a Markdown file, under the command and the day."""
+        command = " ".join(["python", *sys.argv])
+        day = datetime.datetime.now(datetime.UTC).date()
+        head = [
+            f"\n{day}, {os.cpu_count()} cores: `{command}`\n",
+            "| | found | bar | |",
+            "|---|---|---|---|",
+        ]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write("\n".join([*head, *self.rows]) + "\n")
 
 
 def main() -> int:
@@ -300,7 +319,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=60.0, help="per measurement")
     parser.add_argument("--tasks", default="10,299,1000", help="sizes compared with SeqIO")
-    parser.add_argument("--many", type=int, default=2000, help="tasks of the scaling rows")
+    parser.add_argument(
+        "--many", type=int, default=2000, help="tasks of the scaling rows; 0 leaves them out"
+    )
+    parser.add_argument("--results", type=Path, help="Markdown file that rows are added to")
     parser.add_argument("--child", choices=("ours", "seqio"), help=argparse.SUPPRESS)
     parser.add_argument("--root", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -314,24 +336,30 @@ def main() -> int:
     peer_bars = {10: 1.2, 299: 8.0, 1000: 100.0}
     compared = [int(size) for size in args.tasks.split(",") if size]
     with tempfile.TemporaryDirectory() as directory:
-        for size in sorted({10, args.many, *compared}):
+        scaling = {10, args.many} if args.many else set()
+        for size in sorted({*scaling, *compared}):
             root = Path(directory) / str(size)
             write_corpora(root, num_tasks=size, examples=2000 if size <= 20 else 200)
             ours[size] = in_process("ours", root, num_tasks=size, seconds=args.seconds)
-            print(f"ours  {size:5} tasks: {ours[size]}")
+            print(f"ours  {size:5} tasks: {ours[size]}", flush=True)
             if size in compared:
                 peer = in_process("seqio", root, num_tasks=size, seconds=args.seconds)
-                print(f"SeqIO {size:5} tasks: {peer}")
+                print(f"SeqIO {size:5} tasks: {peer}", flush=True)
                 ratio = ours[size].tokens_per_second / peer.tokens_per_second
                 bars.check(
                     f"packed tokens/s, ours / SeqIO, {size} tasks", ratio, peer_bars.get(size, 1)
                 )
-    few, many = ours[10], ours[args.many]
-    ratio = many.tokens_per_second / few.tokens_per_second
-    memory = many.peak_mib - few.peak_mib
-    bars.check(f"packed tokens/s, ours, {args.many} tasks / 10 tasks", ratio, 0.9)
-    bars.check(f"s to first batch, {args.many} tasks", many.first_batch_seconds, 3, at_most=True)
-    bars.check(f"MiB more memory, 10 -> {args.many} tasks", memory, 150, at_most=True)
+    if args.many:
+        few, many = ours[10], ours[args.many]
+        ratio = many.tokens_per_second / few.tokens_per_second
+        memory = many.peak_mib - few.peak_mib
+        bars.check(f"packed tokens/s, ours, {args.many} tasks / 10 tasks", ratio, 0.9)
+        bars.check(
+            f"s to first batch, {args.many} tasks", many.first_batch_seconds, 3, at_most=True
+        )
+        bars.check(f"MiB more memory, 10 -> {args.many} tasks", memory, 150, at_most=True)
+    if args.results:
+        bars.append_to(args.results)
     return int(bars.failed > 0)
 
 
