@@ -96,6 +96,11 @@ def train_flops(config: ModelConfig, layout: Mapping[str, RowShape]) -> float:
     )
 
 
+def positions(layout: Mapping[str, RowShape]) -> int:
+    """Returns the positions of a batch, both sides of all rows, padding included."""
+    return sum(row.rows * (row.inputs_length + row.targets_length) for row in layout.values())
+
+
 def peak_flops_per_second(devices: list[jax.Device]) -> float | None:
     """Returns what `devices` could do together at best.
 

@@ -15,23 +15,19 @@ import dataclasses
 import importlib
 import io
 import os
-import platform
 import sys
 from typing import Any
 
 from etils import epath
 import jax
 
-from nmt5 import __version__
 from nmt5.core.errors import ConfigError, UserError
 from nmt5.data.feed import Feed
-from nmt5.data.layout import layout_table
-from nmt5.data.mixture import Mixture, write_mixture
-from nmt5.model.parameters import num_params
+from nmt5.data.mixture import Mixture
 from nmt5.partitioning.agreement import require_same, together
 from nmt5.partitioning.processes import group
 from nmt5.training.bad_numbers import BadNumbers, BadNumbersError
-from nmt5.training.flops import peak_flops_per_second, train_flops
+from nmt5.training.flops import peak_flops_per_second, positions, train_flops
 from nmt5.training.interruption import StopRequest
 from nmt5.training.metrics import MetricWriter
 from nmt5.training.placement import own_share
@@ -42,12 +38,8 @@ from nmt5.training.progress import Progress
 from nmt5.training.recorder import Recorder, Sampled
 from nmt5.training.reports import Reports
 from nmt5.training.run_config import RunConfig, TrainConfig
-from nmt5.training.run_directory import (
-    record_start,
-    run_lock_of_all,
-    settings_text,
-    write_settings,
-)
+from nmt5.training.run_directory import run_lock_of_all, settings_text
+from nmt5.training.run_record import introduction, write_record
 from nmt5.training.saver import Saver
 from nmt5.training.start import Start, check_fits, choose_start, make_state
 from nmt5.training.state import TrainState
@@ -56,7 +48,7 @@ from nmt5.training.watchdog import Doing, Watchdog
 
 __all__ = ["Outcome", "RunConfig", "TrainConfig", "train"]
 
-MIXTURE, PROFILE = "mixture.json", "profile"
+PROFILE = "profile"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -168,7 +160,6 @@ class _Run:
         self._config, self._mixture, self._start, self._stop = config, mixture, start, stop
         self._directory = epath.Path(config.train.run_dir)
         self._program = step_program(config, mixture)
-        self._num_devices = self._program.mesh.size
         self._layout = self._program.layout
         # All that may refuse comes before the first file is written.
         share, shares = own_share(self._program.rows_sharding)
@@ -189,11 +180,13 @@ class _Run:
         if saved is not None:
             batches.set_state(saved.feed)
         if group().is_first:
-            self._record()
+            write_record(config, mixture, start, mesh=self._program.mesh)
         # One process speaks for all.
         stream = {} if group().is_first else {"stream": io.StringIO()}
         self._progress = progress(total=config.train.train_steps, start=start.step, **stream)
-        self._progress.say(self._introduction())
+        self._progress.say(
+            introduction(config, start, mesh=self._program.mesh, layout=self._layout)
+        )
         stop.say = self._progress.say
         self._profiler = StepProfiler(
             self._directory / PROFILE,
@@ -220,6 +213,7 @@ class _Run:
         )
         self._recorder = Recorder(
             flops_per_step=train_flops(config.model, self._layout),
+            positions_per_step=positions(self._layout),
             peak_flops_per_second=peak_flops_per_second(list(self._program.mesh.devices.flat)),
             bad_numbers=BadNumbers(
                 self._directory,
@@ -242,42 +236,6 @@ class _Run:
             step=start.step,
             watchdog=self._watchdog,
             stop=stop,
-        )
-
-    def _record(self) -> None:
-        config = self._config
-        write_settings(self._directory, config.named())
-        write_mixture(self._mixture, self._directory / MIXTURE)
-        device = jax.devices()[0]
-        record_start(
-            self._directory,
-            {
-                "kind": self._start.kind,
-                "from": self._start.source,
-                "step": self._start.step,
-                "train_steps": config.train.train_steps,
-                "parameters": num_params(config.model),
-                "devices": f"{self._num_devices} x {device.device_kind}",
-                "processes": group().count,
-                "cpus": os.cpu_count(),
-                "versions": {
-                    "nmt5": __version__,
-                    "jax": jax.__version__,
-                    "python": platform.python_version(),
-                },
-            },
-        )
-
-    def _introduction(self) -> str:
-        start = self._start
-        source = f" from {start.source}" if start.source else ""
-        return (
-            f"{self._directory}: {start.kind}{source}, step {start.step} of "
-            f"{self._config.train.train_steps}; {num_params(self._config.model):,} parameters on "
-            f"{self._num_devices} {jax.devices()[0].platform} device(s)"
-            + (f" of {group().count} processes" if group().count > 1 else "")
-            + "\n"
-            + layout_table(self._layout)
         )
 
     def _prepare(self) -> tuple[TrainState, Any]:

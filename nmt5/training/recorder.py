@@ -20,6 +20,7 @@ class Recorder:
 
     Args:
       flops_per_step: model operations of one step.
+      positions_per_step: positions of both sides of a batch, padding included.
       peak_flops_per_second: of all devices together; None if unknown.
       bad_numbers: judges each step; `add` and `flush` raise what it raises.
     """
@@ -28,10 +29,12 @@ class Recorder:
         self,
         *,
         flops_per_step: float,
+        positions_per_step: int,
         peak_flops_per_second: float | None,
         bad_numbers: BadNumbers,
     ):
         self._flops = flops_per_step
+        self._positions = positions_per_step
         self._peak = peak_flops_per_second
         self._bad_numbers = bad_numbers
         self._pending: tuple[int, Mapping[str, Any], Any] | None = None
@@ -81,8 +84,8 @@ class Recorder:
         Returns:
           `train/<objective>/{loss,accuracy,z_loss}` per target token, `train/grad_norm` (mean),
           `train/{learning_rate,skipped_steps,loss_spikes}`, `speed/{real_tokens_per_second,
-          steps_per_second,model_flop_utilisation}`; real tokens are those of both sides that are
-          not padding.
+          real_token_share,steps_per_second,model_flop_utilisation}`; real tokens are those of
+          both sides that are not padding, their share is of all positions.
         """
         seconds = max(time.monotonic() - self._began, 1e-9)
         sums, steps = self._sums, max(self._steps, 1)
@@ -92,6 +95,7 @@ class Recorder:
             "train/skipped_steps": sums["skipped"],
             "train/loss_spikes": sums["spikes"],
             "speed/real_tokens_per_second": sums["tokens"] / seconds,
+            "speed/real_token_share": sums["tokens"] / (self._positions * max(sums["finite"], 1)),
             "speed/steps_per_second": self._steps / seconds,
         }
         if self._peak:

@@ -35,6 +35,7 @@ def test_by_hand():
     assert flops.forward_flops(config, inputs_length=7, targets_length=11) == forward
     layout = {"a": _shape(3, 7, 11), "b": _shape(1, 7, 11)}
     assert flops.train_flops(config, layout) == 3 * 4 * forward
+    assert flops.positions(layout) == 4 * (7 + 11)
 
 
 def test_near_the_compilers_count():
