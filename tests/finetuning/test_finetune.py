@@ -41,7 +41,7 @@ def words(files, run_dir, **settings):
         "FinetuneConfig.run_dir": f"'{run_dir}'",
         "FinetuneConfig.train_steps": 30,
         "FinetuneConfig.eval_period_steps": 15,
-        "FinetuneConfig.tokens_per_batch": 512,
+        "FinetuneConfig.tokens_per_batch": 1024,
         "FinetuneConfig.inputs_length": 64,
         "FinetuneConfig.dropout_rate": 0.0,
         "OptimizerConfig.learning_rate": 0.03,
