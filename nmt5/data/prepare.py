@@ -47,7 +47,8 @@ class PrepareConfig:
       segment_tokens: ids per monolingual record; 1,137 become 1,024 inputs under span corruption.
       runner: "local" (in this process, threads) or the name of a Beam runner.
       runner_options: further Beam options, for example "--direct_running_mode=multi_processing".
-      num_workers: threads of the local runner; 0 is one per core.
+      num_workers: threads of the local runner; 0 is one per core and one more, so that no core
+        idles while its thread waits for Python's lock.
       shard_bytes: ids per output shard, in bytes of 4-byte ids.
       run_bytes: ids that a worker gathers before it sorts and writes them.
 
@@ -295,7 +296,7 @@ def _beam_options(config: PrepareConfig) -> list[str]:
         # Named directly: "DirectRunner" may turn to a runner that is downloaded first.
         "--runner=FnApiRunner",
         "--direct_running_mode=multi_threading",
-        f"--direct_num_workers={config.num_workers or os.cpu_count()}",
+        f"--direct_num_workers={config.num_workers or len(os.sched_getaffinity(0)) + 1}",
         *config.runner_options,
     ]
 
