@@ -212,19 +212,6 @@ def test_a_model_over_two_processes_feeds_both_the_same_rows(start, tmp_path):
     _assert_same_run(tmp_path / "two", tmp_path / "one", steps=2, exactly=False)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_asked_to_stop_all_save_the_same_step(start, tmp_path):
-    started = start(tmp_path, processes=2, devices=1, steps=100_000)
-    deadline = time.monotonic() + 200
-    while not (tmp_path / "checkpoints" / "checkpoint_4").exists():
-        assert time.monotonic() < deadline and started.children[0].poll() is None
-        time.sleep(0.1)
-    started.children[1].send_signal(signal.SIGTERM)
-    assert started.codes(timeout=120) == [0, 0], started.errors()
-    assert "SIGTERM: saving a checkpoint" in started.errors()[0]
-
-
 def test_other_settings_in_one_process_are_named_by_all(start, tmp_path):
     other = {1: {"OptimizerConfig__learning_rate": 0.5, "TrainConfig__seed": 3}}
     started = start(tmp_path, processes=2, devices=1, steps=2, of_each=other)
