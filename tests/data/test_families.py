@@ -15,6 +15,7 @@ from nmt5.data.registry import TaskVocabulary
 from nmt5.data.resolution import resolve_definition
 from nmt5.data.sources.base import Corpus
 from nmt5.data.spans import fitting_lengths
+from nmt5.data.store import read_corpus_info
 from nmt5.data.vocabulary import MODEL_FILE, SENTINEL, Vocabulary
 
 
@@ -94,32 +95,76 @@ def test_wrong_extra_ids(bare_model, toy_vocabulary, path, message):
         Vocabulary.load(path.format(bare=bare_model, full=toy_vocabulary))
 
 
-@pytest.mark.parametrize("kind", ["bytes", "extra"])
-def test_prepared_and_fed(kind, bare_model, tmp_path, list_source, toy_sentences):
-    path = {"bytes": "bytes", "extra": f"{bare_model}#extra_ids=100"}[kind]
-    source = list_source(["en"], [(text,) for text in toy_sentences(60)])
+@pytest.fixture(scope="module")
+def published(bare_model, tmp_path_factory):
+    """Returns a function from a family to a vocabulary of its size and layout, of toy pieces."""
+    directory = tmp_path_factory.mktemp("published")
+
+    def make(family):
+        if family.vocabulary == "bytes":
+            return "bytes"
+        path = directory / f"{family.name}.model"
+        proto = sentencepiece_model_pb2.ModelProto.FromString(bare_model.read_bytes())
+        kind = sentencepiece_model_pb2.ModelProto.SentencePiece
+        in_file = family.num_sentinels - family.extra_ids
+        for number in range(len(proto.pieces), family.size - family.num_sentinels):
+            proto.pieces.add(piece=f"<fill {number}>", score=-1e4, type=kind.UNUSED)
+        for k in reversed(range(in_file)):
+            proto.pieces.add(piece=SENTINEL.format(k), score=0.0, type=kind.USER_DEFINED)
+        path.write_bytes(proto.SerializeToString())
+        return f"{path}#extra_ids={family.extra_ids}" if family.extra_ids else str(path)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["byt5", "umt5", *(pytest.param(name, marks=pytest.mark.slow) for name in ("mt5", "t5"))],
+)
+def test_prepared_and_fed(name, published, tmp_path, list_source, toy_sentences):
+    """A document of more than 65,536 ids loses a chunk, and what is left fills whole rows."""
+    family = FAMILIES[name]
+    path = published(family)
+    vocabulary = Vocabulary.load(path)
+    family.check(vocabulary)
+    sentences = " ".join(toy_sentences(400))
+    repeats = 70_000 // len(vocabulary.encode(sentences)) + 1
+    source = list_source(["en"], [(" ".join([sentences] * repeats),), ("",)])
     corpus = Corpus(name="text.en", source=source)
     store = str(tmp_path / "store")
-    prepare(PrepareConfig(store=store, vocabulary=path, segment_tokens=68), [corpus])
-    settings = {"mean_span_tokens": 5.0}
+    raw = fitting_lengths(family.inputs_length, **family.settings).raw
+    prepare(PrepareConfig(store=store, vocabulary=path, segment_tokens=raw), [corpus])
+    split = read_corpus_info(store, "text.en").splits["train"]
+    assert split.cut == 1 and 4000 < split.tokens["en"] <= 65_536
+    assert split.dropped == {"empty": 1}
     task = TaskDefinition(
-        name="t", corpus=corpus, objective="span_corruption", languages=("en",), settings=settings
+        name="t",
+        corpus=corpus,
+        objective="span_corruption",
+        languages=("en",),
+        settings=family.settings,
     )
-    vocabulary = Vocabulary.load(path)
     mixture = resolve_definition(
         MixtureDefinition(name="m", tasks=(task,)),
         store=store,
         vocabulary=vocabulary,
-        inputs_length=64,
+        inputs_length=family.inputs_length,
     )
-    config = DataConfig(mixture="m", store=store, inputs_length=64, encoder_tokens_per_batch=512)
+    config = DataConfig(
+        mixture="m",
+        store=store,
+        inputs_length=family.inputs_length,
+        encoder_tokens_per_batch=8 * family.inputs_length,
+    )
     arrays = next(iter(Feed(mixture, config))).arrays["span_corruption"]
-    inputs, targets = arrays["encoder_input_tokens"][0], arrays["decoder_target_tokens"][0]
-    assert (
-        vocabulary.token_ids.sentinel(0) in inputs
-        and targets[0] == inputs[np.isin(inputs, [vocabulary.token_ids.sentinel(0)])]
-    )
-    assert "<extra_id_0>" in vocabulary.decode(inputs)
+    inputs, targets = arrays["encoder_input_tokens"], arrays["decoder_target_tokens"]
+    assert inputs.shape[1:] == (family.inputs_length,)
+    assert targets.shape[1:] == (family.targets_length,)
+    full = (inputs != 0).all(axis=1) & (targets != 0).all(axis=1)
+    assert full.sum() >= len(inputs) - 1, "only the end of the text is a shorter piece"
+    first = vocabulary.token_ids.sentinel(0)
+    assert first == family.size - 1 and (targets[:, 0] == first).all()
+    assert "<extra_id_0>" in vocabulary.decode(inputs[0])
 
 
 @pytest.mark.parametrize("kind", ["bytes", "extra"])
