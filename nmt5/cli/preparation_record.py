@@ -92,7 +92,6 @@ def _asked(workspace: Workspace, config: PrepareConfig) -> dict[str, Any]:
         "prepare": how,
         "vocabulary": Vocabulary.load(config.vocabulary).fingerprint,
         "counts": counts,
-        "environment": {k: v for k, v in sorted(os.environ.items()) if k.startswith("NMT5_DATA")},
         "directory": os.getcwd(),
         "libraries": {name: _version(name) for name in _LIBRARIES},
     }

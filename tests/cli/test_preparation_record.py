@@ -85,6 +85,8 @@ def prepare(project, monkeypatch, capsys):
 
     def run(*more):
         calls.clear()
+        # As in a process of its own, which has not registered anything yet.
+        monkeypatch.delenv("NMT5_DATA", raising=False)
         assert main.run(["prepare", *arguments(project, *more)]) == 0
         printed = capsys.readouterr().out
         assert ("nothing to do" in printed) == (not calls)
