@@ -82,10 +82,7 @@ def _audit_mixture(args: argparse.Namespace, workspace: Workspace, config) -> No
         mixture, sizes = _published(args, workspace, config)
     else:
         _needs_store(workspace)
-        if workspace.changes() and not args.mixture.endswith(".json"):
-            mixture = workspace.resolve(args.mixture)
-        else:
-            mixture = workspace.find_mixture(args.mixture)
+        mixture = workspace.find_mixture(args.mixture)
     from nmt5.data.mixture_audit import group_table, plan_run
     from nmt5.data.sampling_audit import audit_table
 
