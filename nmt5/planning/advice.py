@@ -8,8 +8,8 @@
     one layer at work        its attention scores (about 3 copies) and widest projections
     loss                     its chunks of logits, and hidden states
 
-Of mT5-large to XXL the sum was between 0.7 and 1.4 times the compiler's figure where both were
-made (benchmarks/results/plan.md); use it to choose, and `nmt5 plan` to know.
+It has not yet been held against the compiler's figures over a range of sizes: use it to choose, and
+`nmt5 plan` to know.
 """
 
 from collections.abc import Iterator
