@@ -28,11 +28,13 @@ import optax
 
 from nmt5.core.errors import ConfigError, unknown_name
 from nmt5.training.adafactor import Slots, scaled_update
+from nmt5.training.rounding import round_at_random
 from nmt5.training.schedules import SCHEDULES
 
 Params = Mapping[str, Any]
 
 _SLOTS = ("v_row", "v_col", "v")
+_DTYPES = ("float32", "bfloat16")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,8 @@ class OptimizerConfig:
       epsilon: added to squared gradients.
       min_dim_size_to_factor: both largest axes must have this size for factored moments.
       beta1: decay of the momentum; None keeps no momentum.
+      statistics_dtype: "float32", or "bfloat16" to keep moments and momentum in half the memory,
+        rounded at random so that they still follow small changes; computed in float32 all the same.
     """
 
     schedule: str = "inverse_square_root"
@@ -65,6 +69,7 @@ class OptimizerConfig:
     epsilon: float = 1e-30
     min_dim_size_to_factor: int = 128
     beta1: float | None = None
+    statistics_dtype: str = "float32"
 
     def __post_init__(self):
         faults = []
@@ -81,6 +86,8 @@ class OptimizerConfig:
             faults.append(f"clipping_threshold is {self.clipping_threshold}, expected above 0")
         if self.beta1 is not None and not 0 < self.beta1 < 1:
             faults.append(f"beta1 is {self.beta1}, expected 0 < beta1 < 1, or None")
+        if self.statistics_dtype not in _DTYPES:
+            faults.append(unknown_name("statistics_dtype", self.statistics_dtype, _DTYPES))
         if faults:
             raise ConfigError("OptimizerConfig: " + "; ".join(faults))
 
@@ -115,7 +122,11 @@ def init_optimizer(params: Params, *, config: OptimizerConfig) -> dict[str, Any]
     state = _second_moments(config).init(params)._asdict()
     if config.beta1 is not None:
         state["m"] = jax.tree.map(jnp.zeros_like, params)
-    return state
+    dtype = jnp.dtype(config.statistics_dtype)
+    return {
+        name: tree if name == "count" else jax.tree.map(lambda slot: slot.astype(dtype), tree)
+        for name, tree in state.items()
+    }
 
 
 def update_params(
@@ -141,6 +152,11 @@ def update_params(
       The new parameters and the new state.
     """
     count = state["count"]
+    stored = dict(state)
+    if config.statistics_dtype != "float32":
+        state = jax.tree.map(
+            lambda slot: slot.astype(jnp.float32) if slot.dtype == jnp.bfloat16 else slot, stored
+        )
     decay = 1.0 - (count + 1).astype(jnp.float32) ** -config.decay_rate
     rate = config.rate(step)
     leaves, structure = jax.tree.flatten(params)
@@ -172,13 +188,26 @@ def update_params(
             lambda m, u: config.beta1 * m - (1 - config.beta1) * u, state["m"], updates
         )
         updates = jax.tree.map(jnp.negative, new_state["m"])
+    if config.statistics_dtype != "float32":
+        new_state = _rounded(new_state)
     new_params = optax.apply_updates(params, updates)
     if wanted is None:
         return new_params, new_state
     # A choice of each entry: `lax.cond` copied all parameters first (1.2 GB for mT5-small).
     return jax.tree.map(
-        lambda new, old: jnp.where(wanted, new, old), (new_params, new_state), (params, dict(state))
+        lambda new, old: jnp.where(wanted, new, old), (new_params, new_state), (params, stored)
     )
+
+
+def _rounded(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a state whose slots are bfloat16; the noise follows from the count of updates."""
+    key = jax.random.fold_in(jax.random.key(0), state["count"])
+    slots = {name: tree for name, tree in state.items() if name != "count"}
+    leaves, structure = jax.tree.flatten(slots)
+    rounded = [
+        round_at_random(leaf, jax.random.fold_in(key, number)) for number, leaf in enumerate(leaves)
+    ]
+    return {"count": state["count"]} | structure.unflatten(rounded)
 
 
 def optimizer_shardings(
