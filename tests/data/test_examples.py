@@ -115,6 +115,35 @@ print((tasks > 0).sum(), sum(path.endswith(".arrayrecord") for path in paths))
     assert done.stderr == "", "a running prefetch thread must not complain at exit"
 
 
+@pytest.mark.slow
+def test_2000_tasks_run_under_256_open_files(tmp_path, write_corpus):
+    ids = TokenIds(size=1000, num_sentinels=100, fingerprint="f" * 64)
+    tasks = []
+    for i in range(1000):
+        pairs = [(np.arange(10, 14), np.arange(20, 24) + k) for k in range(2)]
+        write_corpus(tmp_path, f"pair{i}", ["en", "fr"], {"train": pairs}, vocabulary=ids)
+        for a, b in (("en", "fr"), ("fr", "en")):
+            name = f"t{i}.{a}"
+            tasks.append(TaskSpec(name=name, corpus=f"pair{i}", languages=(a, b), rate=1.0))
+    group = GroupSpec(objective="nmt", settings={}, share=1.0, tasks=tuple(tasks))
+    mixture = Mixture(name="many", vocabulary=ids, groups=(group,))
+    write_mixture(mixture, tmp_path / "many.json")
+    code = f"""
+import os, resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+from nmt5.data.feed import DataConfig, Feed
+from nmt5.data.mixture import read_mixture
+config = DataConfig(mixture="many", store={str(tmp_path)!r}, inputs_length=128,
+                    encoder_tokens_per_batch=16384)
+iterator = iter(Feed(read_mixture({str(tmp_path / "many.json")!r}), config))
+tasks = sum(next(iterator).sampled[:, 0] for _ in range(6))
+print((tasks > 0).sum(), len(os.listdir("/proc/self/fd")))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    seen, opened = map(int, done.stdout.split())
+    assert seen > 1500 and opened < 256
+
+
 def test_open_files_are_limited_by_the_system_or_the_setting(monkeypatch):
     monkeypatch.setattr("resource.getrlimit", lambda _: (256, 256))
     assert shared_open_files(None).limit == 128

@@ -270,10 +270,24 @@ def test_errors_of_worker_processes_are_found_in_their_trace():
     assert prepare_module._user_error_within(RuntimeError("a defect")) is None
 
 
+def test_a_named_runner_gets_its_options_and_writes_the_same_bytes(config, corpora, tmp_path):
+    prepare(config, corpora)
+    options = ("--direct_running_mode=multi_threading", "--direct_num_workers=3")
+    other = dataclasses.replace(
+        config, store=str(tmp_path / "r"), runner="FnApiRunner", runner_options=options
+    )
+    assert prepare_module._beam_options(other) == ["--runner=FnApiRunner", *options]
+    prepare(other, corpora)
+    assert contents(other.store) == contents(config.store)
+
+
 @pytest.mark.slow
 def test_worker_processes_write_the_same_bytes(config, corpora, tmp_path):
     prepare(config, corpora)
-    option = "--direct_running_mode=multi_processing"
-    other = dataclasses.replace(config, store=str(tmp_path / "p"), runner_options=(option,))
-    prepare(other, corpora)
-    assert contents(other.store) == contents(config.store)
+    options = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
+    for number, runner in enumerate((prepare_module.LOCAL_RUNNER, "FnApiRunner")):
+        other = dataclasses.replace(
+            config, store=str(tmp_path / f"{number}"), runner=runner, runner_options=options
+        )
+        prepare(other, corpora)
+        assert contents(other.store) == contents(config.store)
