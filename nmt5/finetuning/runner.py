@@ -5,6 +5,7 @@ from typing import Any
 
 from etils import epath
 
+from nmt5.core.files import read_json
 from nmt5.data.vocabulary import Vocabulary
 from nmt5.decoding.decoding_config import DecodingConfig
 from nmt5.evaluation.benchmarks.benchmark import Benchmark
@@ -16,7 +17,13 @@ from nmt5.evaluation.task_config import TaskConfig, part_reader
 from nmt5.evaluation.text_to_answer.text_example import TextExample
 from nmt5.evaluation.vocabulary_pieces import VocabularyPieces
 from nmt5.finetuning.config import FinetuneConfig
-from nmt5.finetuning.trainer import Recipe, candidate_path, finetune, forget_candidates
+from nmt5.finetuning.trainer import (
+    TRAINING,
+    Recipe,
+    candidate_path,
+    finetune,
+    forget_candidates,
+)
 from nmt5.training.run_directory import plain
 
 
@@ -83,7 +90,7 @@ class FinetuneRunner:
         }
 
     def _finetune(self, run: Run, plan: Plan, directory: epath.Path) -> Sequence[str]:
-        return finetune(
+        found = finetune(
             plan,
             benchmark=find_benchmark(run.task.benchmark),
             checkpoint=self._checkpoints[run.model],
@@ -93,6 +100,15 @@ class FinetuneRunner:
             read=self._read,
             vocabulary=self._vocabulary,
         )
+        path = epath.Path(directory) / TRAINING / "sampled.json"
+        sampled = read_json(path, what="counts of what was drawn", remedy="remove the run")
+        if sampled["truncated"]:
+            drawn = sum(task["examples"] for task in sampled["tasks"])
+            self._say(
+                f"{sampled['truncated']} of {drawn} examples that were drawn were cut: longer than "
+                "a row; FinetuneConfig.inputs_length and .targets_length set it"
+            )
+        return found
 
     def _predict(
         self, run: Run, candidate: str, examples: Sequence[TextExample], directory: epath.Path

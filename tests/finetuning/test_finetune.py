@@ -7,8 +7,15 @@ import pytest
 
 from nmt5.cli import main
 from nmt5.core.errors import ConfigError, DataError
+from nmt5.core.files import write_json
+from nmt5.data.vocabulary import Vocabulary
+from nmt5.decoding.decoding_config import DecodingConfig
 from nmt5.evaluation.benchmarks import table
+from nmt5.evaluation.protocol import ProtocolTask, Run
+from nmt5.evaluation.task_config import TaskConfig
 from nmt5.finetuning import runner
+from nmt5.finetuning.config import FinetuneConfig
+from nmt5.finetuning.trainer import Recipe
 
 WORDS = ("red", "blue", "green", "one", "two", "cat")
 
@@ -72,6 +79,26 @@ def test_it_learns_is_chosen_and_is_not_done_twice(files, tmp_path, capsys, monk
     assert capsys.readouterr().out.splitlines()[-1] == said.splitlines()[-1]
     with pytest.raises(ConfigError, match=r"settings.finetune.train_steps 30 \(now: 40\)"):
         main.run(words(files, run_dir, **{"FinetuneConfig.train_steps": 40}))
+
+
+def test_cut_examples_are_counted(tmp_path, monkeypatch):
+    said = []
+    one = runner.FinetuneRunner(
+        checkpoints={"m": ""},
+        recipe=Recipe(finetune=FinetuneConfig()),
+        task=TaskConfig(name="mtop"),
+        decoding=DecodingConfig(),
+        vocabulary=Vocabulary.load("bytes"),
+        say=said.append,
+    )
+    monkeypatch.setattr(runner, "finetune", lambda *args, **settings: ["checkpoint_1"])
+    run = Run(model="m", task=ProtocolTask(benchmark="mtop"), seed=0)
+    for truncated, expected in ((0, 0), (3, 1)):
+        sampled = {"truncated": truncated, "tasks": [{"examples": 4}, {"examples": 5}]}
+        write_json(tmp_path / "training" / "sampled.json", sampled)
+        assert one._finetune(run, run.task.plan(seed=0), tmp_path) == ["checkpoint_1"]
+        assert len(said) == expected
+    assert said[0].startswith("3 of 9 examples that were drawn were cut: longer than a row")
 
 
 @pytest.mark.parametrize(
