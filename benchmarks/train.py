@@ -148,7 +148,7 @@ def child_loss() -> dict:
     def loss(hidden_ND, head_DV, targets_N):
         return head_cross_entropy(
             hidden_ND, head_DV, targets_N, jnp.ones(LOSS_TOKENS), z_loss=1e-4
-        ).loss
+        ).objective
 
     shapes = (
         jax.ShapeDtypeStruct((LOSS_TOKENS, width), jnp.float32),

@@ -38,12 +38,14 @@ class LossSums(struct.PyTreeNode):
       z_loss: the z-loss alone.
       correct: tokens whose target has the highest logit (ties count as correct).
       weight: the tokens.
+      objective: the loss times a factor; the one that has a gradient.
     """
 
     loss: Float[Array, ""]
     z_loss: Float[Array, ""]
     correct: Float[Array, ""]
     weight: Float[Array, ""]
+    objective: Float[Array, ""]
 
 
 def head_cross_entropy(
@@ -52,6 +54,7 @@ def head_cross_entropy(
     targets_N: Int[Array, "N"],
     weights_N: Float[Array, "N"] | Int[Array, "N"],
     *,
+    factor: float | Float[Array, ""] = 1.0,
     z_loss: float = 0.0,
     label_smoothing: float = 0.0,
     layout: str = "DV",
@@ -64,7 +67,7 @@ def head_cross_entropy(
 
     Per token, with q the target smoothed by s = `label_smoothing` (1 - s at the target, s/(V-1)
     elsewhere): loss = weight * (-sum_v q_v log p_v - entropy(q) + z_loss * log(Z)^2).
-    Only `loss` has a gradient, in `hidden_ND` and `head`.
+    Only `objective` has a gradient, in `hidden_ND` and `head`.
 
     Args:
       hidden_ND: decoder states of N tokens; their dtype is that of the matrix products, which
@@ -72,6 +75,8 @@ def head_cross_entropy(
       head: kernel (D, V), or (V, D) with `layout="VD"` (tied to the embedding); float32.
       targets_N: token ids below V.
       weights_N: 1 for tokens that count, 0 for padding; any weight >= 0.
+      factor: of the objective, one over all target tokens for example; data. A factor that is
+        applied afterwards costs one more array of the head's size, as its gradient is there first.
       z_loss: factor of log(Z)^2, 1e-4 in T5's pre-training.
       label_smoothing: s in [0, 1).
       layout: "DV" or "VD".
@@ -129,9 +134,9 @@ def head_cross_entropy(
         )
         settings = dataclasses.replace(settings, one_pass=one_pass)
     hidden_ND = split_by(hidden_ND, BATCH, None)
-    sums = _sums(settings, hidden_ND, head, targets_N, weights_N.astype(jnp.float32))
-    loss, others = sums.loss, jax.tree.map(jax.lax.stop_gradient, sums)
-    return others.replace(loss=loss)
+    factor = jnp.asarray(factor, jnp.float32)
+    sums = _sums(settings, hidden_ND, head, targets_N, weights_N.astype(jnp.float32), factor)
+    return jax.tree.map(jax.lax.stop_gradient, sums).replace(objective=sums.objective)
 
 
 def choose_chunk(*, num_tokens: int, vocab: int, platform: str | None = None) -> int:
@@ -238,50 +243,54 @@ def _smoothed(settings, vocab):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _sums(settings, hidden_ND, head, targets_N, weights_N):
+def _sums(settings, hidden_ND, head, targets_N, weights_N, factor):
     per_token = _forward(settings, hidden_ND, head, targets_N)
-    return _added_up(settings, weights_N, per_token, vocab=head.size // hidden_ND.shape[1])
+    vocab = head.size // hidden_ND.shape[1]
+    return _added_up(settings, weights_N, factor, per_token, vocab=vocab)
 
 
-def _added_up(settings, weights_N, per_token, *, vocab):
+def _added_up(settings, weights_N, factor, per_token, *, vocab):
     log_z_N, target_N, best_N, sum_N = per_token
     confidence, low, constant = _smoothed(settings, vocab)
     entropy_N = log_z_N - (confidence - low) * target_N - low * sum_N + constant
     z_N = settings.z_loss * jnp.square(log_z_N)
+    loss = jnp.sum(weights_N * (entropy_N + z_N))
     return LossSums(
-        loss=jnp.sum(weights_N * (entropy_N + z_N)),
+        loss=loss,
+        objective=factor * loss,
         z_loss=jnp.sum(weights_N * z_N),
         correct=jnp.sum(weights_N * (target_N >= best_N)),
         weight=jnp.sum(weights_N),
     )
 
 
-def _sums_forward(settings, hidden_ND, head, targets_N, weights_N):
+def _sums_forward(settings, hidden_ND, head, targets_N, weights_N, factor):
     if settings.one_pass is not None:
         per_token, d_hidden_ND, d_head = losses_and_grads(
-            settings.one_pass, hidden_ND, head, targets_N, weights_N
+            settings.one_pass, hidden_ND, head, targets_N, factor * weights_N
         )
         residuals = (d_hidden_ND, d_head)
     else:
         per_token = _forward(settings, hidden_ND, head, targets_N)
-        residuals = (hidden_ND, head, targets_N, weights_N, per_token[0])
-    return _added_up(
-        settings, weights_N, per_token, vocab=head.size // hidden_ND.shape[1]
-    ), residuals
+        residuals = (hidden_ND, head, targets_N, factor * weights_N, per_token[0])
+    vocab = head.size // hidden_ND.shape[1]
+    return _added_up(settings, weights_N, factor, per_token, vocab=vocab), residuals
 
 
 def _sums_backward(settings, residuals, cotangents):
+    scale = cotangents.objective
     if settings.one_pass is not None:
         d_hidden_ND, d_head = residuals
-        d_hidden_ND = (cotangents.loss * d_hidden_ND).astype(d_hidden_ND.dtype)
-        return d_hidden_ND, cotangents.loss * d_head, None, jnp.zeros(d_hidden_ND.shape[:1])
+        zeros_N = jnp.zeros(d_hidden_ND.shape[:1])
+        d_hidden_ND = (scale * d_hidden_ND).astype(d_hidden_ND.dtype)
+        return d_hidden_ND, scale * d_head, None, zeros_N, jnp.zeros(())
     hidden_ND, head, targets_N, weights_N, log_z_N = residuals
     dtype = hidden_ND.dtype
     split = _split(settings, head)
     per_shard = head.size // hidden_ND.shape[1] // settings.shards
     confidence, low, _ = _smoothed(settings, head.size // hidden_ND.shape[1])
     # d loss / d logit_v = weight * ((1 + 2 z log Z) p_v - q_v)
-    of_target_N = weights_N * cotangents.loss
+    of_target_N = weights_N * scale
     of_z_N = of_target_N * 2.0 * settings.z_loss * log_z_N
     of_p_N11 = (of_target_N + of_z_N)[:, None, None]
     of_target_N11 = of_target_N[:, None, None]
@@ -310,7 +319,8 @@ def _sums_backward(settings, residuals, cotangents):
 
     start = (jnp.zeros(hidden_ND.shape, jnp.float32), jnp.zeros_like(split))
     d_hidden_ND, d_split = _walk(settings, head, body, start)
-    return d_hidden_ND.astype(dtype), d_split.reshape(head.shape), None, jnp.zeros_like(weights_N)
+    zeros_N = jnp.zeros_like(weights_N)
+    return d_hidden_ND.astype(dtype), d_split.reshape(head.shape), None, zeros_N, jnp.zeros(())
 
 
 _sums.defvjp(_sums_forward, _sums_backward)

@@ -1,7 +1,7 @@
 """The loss of a large vocabulary and its gradients in one pass: three matrix products.
 
-The loss is a sum whose factor is known late, so its gradients are worked out beside it, for a
-factor of 1, and the backward pass only multiplies. For one group of tokens after the other:
+The loss is a weighted sum, so its gradients are worked out beside it, and the backward pass only
+multiplies by what comes in, which is 1 in a train step. For one group of tokens after the other:
 
     each block of the vocabulary    logits l -> running maximum m -> e = exp(l - m), kept
                                     sum of e, and e . head, both rescaled when m rises
@@ -22,7 +22,9 @@ from jaxtyping import Array, Float, Int
 from nmt5.core.target import target_platform
 from nmt5.model.products import einsum_float32
 
-# Of `e`: this much, or this part of all logits in float32 if that is more.
+# Of `e`: all if that is little, for one group needs no sum over groups; else this much, or this
+# part of all logits in float32 if that is more.
+_ALL_BYTES = 512 * 2**20
 _KEPT_BYTES = 320 * 2**20
 _KEPT_PART = 0.04
 # A block of logits stays in a CPU's cache; an accelerator wants larger products.
@@ -64,6 +66,8 @@ def choose_tokens(*, num_tokens: int, vocab: int, itemsize: int) -> int:
       vocab: entries V.
       itemsize: bytes of an entry of `e`.
     """
+    if itemsize * num_tokens * vocab <= _ALL_BYTES:
+        return num_tokens
     kept = max(_KEPT_BYTES, _KEPT_PART * 4 * num_tokens * vocab)
     groups = -(-num_tokens // max(1, int(kept / (itemsize * vocab))))
     return -(-num_tokens // groups)

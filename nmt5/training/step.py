@@ -97,6 +97,7 @@ def objective_sums(
     *,
     config: StepConfig,
     dropout_key: Key[Array, ""] | None = None,
+    factor: float | Float[Array, ""] = 1.0,
 ) -> LossSums:
     """Returns the loss sums of one objective's rows.
 
@@ -105,6 +106,7 @@ def objective_sums(
       group: the features of `FEATURES`, each (rows, length).
       config: model and loss.
       dropout_key: randomness of dropout; None switches dropout off.
+      factor: makes the loss the objective.
     """
     hidden_BTD = Transformer(config.model).apply(
         {"params": params},
@@ -123,6 +125,7 @@ def objective_sums(
             output_head(params, config.model),
             group[features.DECODER_TARGET_TOKENS].reshape(-1),
             group[features.DECODER_LOSS_WEIGHTS].reshape(-1),
+            factor=factor,
             z_loss=config.loss.z_loss,
             label_smoothing=config.loss.label_smoothing,
             layout=head_layout(config.model),
@@ -148,14 +151,21 @@ def batch_loss(
       dropout_key: randomness of dropout; None switches dropout off.
       tokens: divides the summed loss; None takes `normalizing_factor` or this batch's targets.
     """
+    if tokens is None:
+        tokens = config.loss.normalizing_factor or _target_tokens(batch)
+    factor = 1.0 / jnp.maximum(tokens, 1.0)
     sums = {}
     for number, (objective, group) in enumerate(sorted(batch.items())):
         key = None if dropout_key is None else jax.random.fold_in(dropout_key, number)
-        sums[objective] = objective_sums(params, group, config=config, dropout_key=key)
-    total = sum(part.loss for part in sums.values())
-    if tokens is None:
-        tokens = config.loss.normalizing_factor or sum(part.weight for part in sums.values())
-    return total / jnp.maximum(tokens, 1.0), sums
+        sums[objective] = objective_sums(
+            params, group, config=config, dropout_key=key, factor=factor
+        )
+    return sum(part.objective for part in sums.values()), sums
+
+
+def _target_tokens(batch: Batch) -> Float[Array, ""]:
+    weights = [group[features.DECODER_LOSS_WEIGHTS] for group in batch.values()]
+    return sum(jnp.sum(part.astype(jnp.float32)) for part in weights)
 
 
 def loss_and_grads(
@@ -175,10 +185,7 @@ def loss_and_grads(
     if config.microbatches == 1:
         loss_of = functools.partial(batch_loss, batch=batch, config=config, dropout_key=dropout_key)
         return jax.value_and_grad(loss_of, has_aux=True)(params)
-    tokens = config.loss.normalizing_factor or sum(
-        jnp.sum(group[features.DECODER_LOSS_WEIGHTS].astype(jnp.float32))
-        for group in batch.values()
-    )
+    tokens = config.loss.normalizing_factor or _target_tokens(batch)
 
     def part(number, rows):
         key = None if dropout_key is None else jax.random.fold_in(dropout_key, number)

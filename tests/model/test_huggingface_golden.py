@@ -57,7 +57,7 @@ def test_logits_and_gradients_equal_transformers(family):
             logit_scale=head_scale(config),
             chunk_vocab=20,
         )
-        return sums.loss, hidden_BTD
+        return sums.objective, hidden_BTD
 
     variables = {"params": unflatten_paths(params)}
     with jax.default_matmul_precision("highest"):

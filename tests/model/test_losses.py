@@ -71,6 +71,7 @@ def test_values_and_gradients_equal_whole_logits(
             head_DV if layout == "DV" else head_DV.T,
             targets_N,
             weights_N,
+            factor=0.4,
             z_loss=z_loss,
             label_smoothing=smoothing,
             layout=layout,
@@ -79,8 +80,8 @@ def test_values_and_gradients_equal_whole_logits(
             chunk_vocab=chunk,
             chunk_tokens=tokens,
         )
-        # Only `loss` has a gradient.
-        return 0.3 * sums.loss + 0.2 * sums.z_loss + 0.5 * sums.correct, sums
+        # Only the objective has a gradient.
+        return 0.75 * sums.objective + 0.2 * sums.loss + 0.5 * sums.z_loss, sums
 
     def reference(hidden_ND, head_DV):
         sums = whole_logits(
@@ -108,7 +109,9 @@ def test_bfloat16_states_keep_float32_sums():
     hidden_ND, head_DV, targets_N, weights_N = example(dtype="bfloat16", tokens=64)
 
     def ours(hidden_ND, head_DV):
-        return head_cross_entropy(hidden_ND, head_DV, targets_N, weights_N, chunk_vocab=50).loss
+        return head_cross_entropy(
+            hidden_ND, head_DV, targets_N, weights_N, chunk_vocab=50
+        ).objective
 
     def theirs(hidden_ND, head_DV):
         return whole_logits(
@@ -141,7 +144,7 @@ def test_logits_are_never_whole(shards):
             chunk_tokens=4,
             vocab_shards=shards,
         )
-        return sums.loss
+        return sums.objective
 
     jaxpr = jax.make_jaxpr(jax.grad(loss, argnums=(0, 1)))(
         jnp.ones((tokens, width)), jnp.ones((width, vocab)), jnp.zeros(tokens, jnp.int32)
@@ -184,7 +187,7 @@ def test_wrong_shapes_are_named():
 def test_what_one_pass_keeps_is_small(tokens, itemsize):
     group = choose_tokens(num_tokens=tokens, vocab=250_112, itemsize=itemsize)
     kept, whole = group * itemsize * 250_112, tokens * 4 * 250_112
-    assert kept <= max(320 * 2**20, 0.045 * whole)
+    assert kept <= max(512 * 2**20, 0.045 * whole)
     assert choose_tokens(num_tokens=100, vocab=8_064, itemsize=4) == 100
     for platform in ("cpu", "gpu"):
         block = choose_block(tokens=group, vocab=250_112, platform=platform)

@@ -63,7 +63,7 @@ def loss(params, batch, *, config, vocab_shards=1):
         logit_scale=head_scale(config),
         vocab_shards=vocab_shards,
         chunk_vocab=96,
-    ).loss
+    ).objective
 
 
 @functools.cache
