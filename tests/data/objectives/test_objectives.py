@@ -43,7 +43,8 @@ def make(name, segments, *, seed=0, prefix=(), max_inputs=64, max_targets=64, **
     )
 
 
-@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+# Ready-made examples are closed, or not, by whoever made them.
+@pytest.mark.parametrize("name", sorted(n for n in OBJECTIVES if not OBJECTIVES[n].ready_made))
 @given(data=st.data())
 def test_every_objective_closes_fits_and_repeats(name, data):
     objective = OBJECTIVES[name]
