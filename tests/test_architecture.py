@@ -41,6 +41,7 @@ MAY_USE_SEQIO = {
     "nmt5/data/registered.py",
     "nmt5/data/registry.py",
     "nmt5/data/seqio_examples.py",
+    "nmt5/data/sources/seqio_task.py",
     "nmt5/data/task_vocabulary.py",
     "nmt5/data/token_share_mixture.py",
     "nmt5/evaluation/benchmarks/registration.py",
