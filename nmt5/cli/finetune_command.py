@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError("settings: FinetuneConfig.run_dir must be set: where the run is written")
     workspace.needs("vocabulary")
     from nmt5.data.vocabulary import Vocabulary
-    from nmt5.evaluation.protocol import Run, read_chosen, test_scores
+    from nmt5.evaluation.protocol import Run, read_chosen, scores_by_language
     from nmt5.evaluation.task_config import resolve_task
     from nmt5.finetuning.runner import FinetuneRunner, default_task
 
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> None:
     runner.complete(one, directory)
     plan = protocol_task.plan(seed=config.seed)
     chosen = read_chosen(directory)
-    print(summary(protocol_task.name, chosen, test_scores(one, directory)))
+    print(summary(protocol_task.name, chosen, scores_by_language(one, directory)))
     if plan.selected_on_test:
         print("selected on test: there is no other split; these scores are not held out")
     if config.keep_checkpoints == "chosen":

@@ -244,7 +244,7 @@ def results(runs: Sequence[Run], root: epath.PathLike) -> list[ProtocolRow]:
     for run in runs:
         by_task.setdefault((run.model, run.task), []).append(run)
     for (model, task), some in by_task.items():
-        found = [test_scores(run, run.directory(root)) for run in some]
+        found = [scores_by_language(run, run.directory(root)) for run in some]
         note = f"selection={task.selection}"
         if some[0].task.plan(seed=some[0].seed).selected_on_test:
             note += ", selected on test"
@@ -434,7 +434,7 @@ def _scores(part, predictions, examples, *, num_draws, pieces) -> dict[str, dict
     return {name: one.to_json() for name, one in found.items()}
 
 
-def test_scores(run: Run, directory: epath.PathLike) -> dict[str, dict[str, float]]:
+def scores_by_language(run: Run, directory: epath.PathLike) -> dict[str, dict[str, float]]:
     """Returns the scores of a finished run by language and name, the main score first.
 
     Raises:
