@@ -15,6 +15,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from nmt5.checkpoints.manager import complete_steps
 from nmt5.data.mixture import write_mixture
 from nmt5.training.metrics import read_metrics
 
@@ -163,7 +164,7 @@ def test_one_is_killed_the_other_ends_and_the_restart_goes_on_exactly(start, tmp
     run_dir = tmp_path / "run"
     started = start(run_dir, processes=2, devices=1, steps=100_000)
     deadline = time.monotonic() + 200
-    while not (run_dir / "checkpoints" / "checkpoint_4" / "checksums.json").exists():
+    while max(complete_steps(run_dir / "checkpoints"), default=0) < 4:
         assert time.monotonic() < deadline and started.children[0].poll() is None
         time.sleep(0.1)
     started.children[victim].send_signal(signal.SIGKILL)
@@ -176,11 +177,7 @@ def test_one_is_killed_the_other_ends_and_the_restart_goes_on_exactly(start, tmp
     assert message.startswith(f"nmt5 train: lost process {victim} (pid ")
     assert message.endswith("started again, the run goes on from its last checkpoint")
 
-    newest = max(
-        int(path.name.split("_")[1])
-        for path in (run_dir / "checkpoints").iterdir()
-        if (path / "checksums.json").exists()
-    )
+    newest = max(complete_steps(run_dir / "checkpoints"))
     start(run_dir, processes=2, devices=1, steps=newest + 2).succeed()
     starts = json.loads((run_dir / "run.json").read_text())["starts"]
     assert [begun["kind"] for begun in starts] == ["scratch", "resume"]

@@ -16,7 +16,14 @@ from nmt5.model.network import Transformer
 from nmt5.model.parameters import init_params
 from nmt5.training.optimizer import OptimizerConfig
 from nmt5.training.state import init_state, step_key
-from nmt5.training.step import LossConfig, StepConfig, batch_loss, eval_step, train_step
+from nmt5.training.step import (
+    LossConfig,
+    StepConfig,
+    batch_loss,
+    check_microbatches,
+    eval_step,
+    train_step,
+)
 
 MODEL = model_config("tiny", vocab_size=128, num_encoder_layers=1, num_decoder_layers=1)
 CONFIG = StepConfig(model=MODEL, optimizer=OptimizerConfig(), loss=LossConfig())
@@ -179,3 +186,54 @@ def test_config_faults():
         LossConfig(label_smoothing=1.0)
     with pytest.raises(ConfigError, match="normalizing_factor is 0"):
         LossConfig(normalizing_factor=0)
+
+
+@pytest.mark.parametrize("microbatches", [2, 4])
+@pytest.mark.parametrize("factor", [None, 100.0])
+def test_a_batch_in_parts_gives_the_same_update(state, microbatches, factor):
+    """The last rows of each group are empty, so the parts have different numbers of targets."""
+    loss = LossConfig(normalizing_factor=factor, label_smoothing=0.1)
+    whole_config = dataclasses.replace(CONFIG, loss=loss)
+    config = dataclasses.replace(whole_config, microbatches=microbatches, row_shards=2)
+    whole, expected = jax.jit(functools.partial(train_step, config=whole_config))(state, BATCH)
+    parts, found = jax.jit(functools.partial(train_step, config=config))(state, BATCH)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), parts, whole)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-6), found, expected)
+
+
+def test_parts_need_less_memory_and_the_state_is_donated(state):
+    def memory(microbatches):
+        config = dataclasses.replace(CONFIG, microbatches=microbatches)
+        step = jax.jit(functools.partial(train_step, config=config), donate_argnums=0)
+        return step.lower(state, BATCH).compile().memory_analysis()
+
+    one, four = memory(1), memory(4)
+    assert four.temp_size_in_bytes < 0.6 * one.temp_size_in_bytes
+    state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    for found in (one, four):
+        assert found.alias_size_in_bytes >= 0.95 * state_bytes
+
+
+def test_each_part_has_noise_of_its_own(state):
+    """Rows that are alike get the same loss in each part without dropout, another one with it."""
+    group = {name: np.repeat(rows[:1], 4, axis=0) for name, rows in BATCH["long"].items()}
+    noisy = dataclasses.replace(CONFIG, model=dataclasses.replace(MODEL, dropout_rate=0.3))
+    losses = {}
+    for microbatches in (1, 4):
+        config = dataclasses.replace(noisy, microbatches=microbatches)
+        step = jax.jit(functools.partial(train_step, config=config))
+        losses[microbatches] = [float(step(state, {"long": group})[1]["loss"]) for _ in range(2)]
+    assert losses[4][0] == losses[4][1]
+    assert losses[1][0] != losses[4][0]
+
+
+def test_rows_that_cannot_be_divided_are_named():
+    rows = {"span_corruption": 24, "nmt": 8}
+    check_microbatches(rows, microbatches=2, row_shards=4)
+    with pytest.raises(ConfigError) as found:
+        check_microbatches(rows, microbatches=4, row_shards=4)
+    assert str(found.value) == (
+        "TrainConfig.microbatches is 4: with 4 data-parallel parts the rows of a batch must be "
+        "multiples of 16, found 'span_corruption' 24, 'nmt' 8; possible here: 1, 2; or change "
+        "DataConfig.encoder_tokens_per_batch"
+    )
