@@ -329,5 +329,7 @@ class CheckpointWriter:
             self.wait()
         finally:
             if self._manager is not None:
-                self._manager.close()
-                self._manager = None
+                manager, self._manager = self._manager, None
+                # It waits once more, and may raise the fault of a save once more.
+                with _saving_faults(self._directory):
+                    manager.close()

@@ -124,7 +124,7 @@ class Saver:
 
     def close(self) -> None:
         """Ends Orbax's threads, also after an error, which then is the one to show."""
-        with contextlib.suppress(UserError):
+        with contextlib.suppress(UserError, OSError):
             self._checkpoints.close()
 
     def _sampled_table(self, step: int, progress: Mapping[str, Any]) -> dict[str, Any]:
