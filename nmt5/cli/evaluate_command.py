@@ -18,22 +18,22 @@ a task, on held-out text that is aligned across languages: finding each message'
 all by mean encoder states (no training), and translation by BLEU and chrF. Scores go to the run's
 directory with everything they depend on; scores that are there are not computed again.
 
-settings of both:
+settings:
   Workspace.vocabulary        the vocabulary of the checkpoints
   Evaluation.runs             {'name': 'run or checkpoint directory', ...}, of any format for a task
   DecodingConfig.method       'greedy', 'beam' or 'sample'
-settings of a task:
+of a task:
   TaskConfig.name, .data, .files, .columns, .metrics, .language
   Evaluation.languages, .split, .max_examples, .output_dir, .predictions
   Evaluation.compare          (('first', 'second'), ...) runs whose difference is tested, paired
   MIXTURE_OR_TASK_NAME, CHECKPOINT_PATH, EVAL_OUTPUT_DIR   T5X's names for TaskConfig.name,
                               Evaluation.runs and .output_dir
-settings of held-out text:
+of held-out text:
   Evaluation.text             'gettext' (extra `demo`), or a TSV file whose header names languages
   EvalConfig.split, EvalConfig.translate_languages, EvalConfig.metrics, ...
   NAME/EvalConfig.<setting>   for one of the runs only
 
-examples:
+example:
   nmt5 evaluate --gin_file=gin/demo.gin
   nmt5 evaluate --gin.MIXTURE_OR_TASK_NAME=xsid_intent --gin.TaskConfig.data=data \\
     --gin.CHECKPOINT_PATH=runs/xsid_intent/training --gin.EVAL_OUTPUT_DIR=runs/scores \\

@@ -17,7 +17,7 @@ settings:
   Workspace.vocabulary        the vocabulary of the checkpoint
   DecodingConfig.method       'greedy', 'beam' or 'sample'; beam_size, alpha, max_output_tokens, ...
 
-examples:
+example:
   echo 'Sign in' | nmt5 infer --gin_file=gin/demo.gin --checkpoint=runs/demo/mlm_nmt --language=fr
   nmt5 infer --gin.Workspace.vocabulary=bytes --checkpoint=runs/xsid_intent/training \\
     --input=questions.tsv --column=question --output=intents.jsonl --jsonl
