@@ -196,6 +196,8 @@ def _chunk(settings, split, start, size, dtype):
     """Returns one chunk of the head: (D, G, C) or (G, C, D) for G shards."""
     is_dv = settings.layout == "DV"
     chunk = jax.lax.dynamic_slice_in_dim(split, start, size, axis=2 if is_dv else 1).astype(dtype)
+    # Cut and cast where it lies, then brought together: else the whole head travels.
+    chunk = split_by(chunk, *((EMBED, VOCAB, None) if is_dv else (VOCAB, None, EMBED)))
     return split_by(chunk, None, VOCAB, None) if is_dv else split_by(chunk, VOCAB, None, None)
 
 
