@@ -150,6 +150,7 @@ LAYOUTS = {
 
 @needs_t5x
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("format", ["t5x", "t5x_orbax"])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_t5x_reads_back_parameters_slots_and_step(layout, format, tmp_path):
@@ -182,6 +183,7 @@ def test_t5x_reads_back_parameters_slots_and_step(layout, format, tmp_path):
 
 @needs_t5x
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_t5x_decodes_the_same_ids_with_either_network(checkpoint, configured):
     import seqio
     from t5x import models
