@@ -68,9 +68,7 @@ def test_a_download_that_stops_goes_on(samples, tmp_path):
         raise ConnectionError("connection reset")
 
     library.snapshot_download = broken
-    with pytest.raises(
-        CheckpointError, match="goes on where it was .ConnectionError"
-    ):
+    with pytest.raises(CheckpointError, match="goes on where it was .ConnectionError"):
         hub.resolve("google/mt5-tiny", library=library)
     del library.snapshot_download
     assert hub.resolve("google/mt5-tiny", library=library) == str(path)
