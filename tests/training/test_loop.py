@@ -1,6 +1,7 @@
 """Runs: resumed exactly, stopped politely, refused clearly."""
 
 import dataclasses
+import errno
 import json
 import os
 import pickle
@@ -15,7 +16,8 @@ import pytest
 
 from nmt5.checkpoints.conversion import ConvertConfig, convert
 from nmt5.checkpoints.manager import load_params
-from nmt5.core.errors import CheckpointError, ConfigError, StorageError, VocabularyError
+from nmt5.core.errors import CheckpointError, ConfigError, DataError, StorageError, VocabularyError
+from nmt5.data.saved_batch import read_batch, saved_rows
 from nmt5.training.loop import TrainConfig, train
 from nmt5.training.metrics import read_metrics
 from nmt5.training.run_directory import run_lock
@@ -192,6 +194,51 @@ def test_held_out_losses_by_objective_and_language(tmp_path, make_config, mixtur
         assert 0 <= line[f"heldout/{name}"] < 10
     assert line["heldout/nmt/target_tokens"] > 0
     assert "held out  " in quiet.stream.getvalue()
+
+
+class FullAt:
+    """A metric writer on a disk that is full from a step on."""
+
+    def __init__(self, step):
+        self._step = step
+
+    def write(self, step, values):
+        if step >= self._step:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "numbers")
+
+    def close(self):
+        pass
+
+
+def test_a_fault_outside_the_state_costs_no_step(
+    run_unbroken, tmp_path, make_config, mixture, quiet, capsys
+):
+    """Numbers cannot be written any more: what was trained is saved, though it was not yet time."""
+    config = make_config(tmp_path, train={"log_period_steps": 3}, checkpoint={"period_steps": 5})
+    with pytest.raises(OSError, match="No space left"):
+        train(config, mixture=mixture, progress=quiet, writers=[FullAt(3)])
+    assert "saved up to step 4; the same command goes on from there" in capsys.readouterr().err
+    assert train(make_config(tmp_path), mixture=mixture, progress=quiet).how == "finished"
+    assert_same_state(_checkpointed_state(tmp_path, 6), _checkpointed_state(run_unbroken, 6))
+
+
+def test_a_run_that_diverges_ends_with_its_batch_and_keeps_its_checkpoints(
+    tmp_path, make_config, mixture, quiet
+):
+    config = make_config(
+        tmp_path,
+        train={"train_steps": 20, "max_skipped_steps": 3},
+        loss={"z_loss": 3e38},  # times log(Z)^2: infinite from the first step on
+        checkpoint={"period_steps": 1},
+    )
+    with pytest.raises(DataError, match="3 batches in a row gave .*; saved up to step") as caught:
+        train(config, mixture=mixture, progress=quiet)
+    (path,) = tmp_path.glob("bad_batch_*.npz")
+    assert f"nmt5 show --batch {path}" in str(caught.value)
+    arrays, facts = read_batch(path)
+    assert facts["mixture"] == "toy"
+    assert sorted(arrays) == ["nmt", "span_corruption"]
+    assert list(saved_rows(arrays))
 
 
 def test_two_runs_in_one_directory(tmp_path, make_config, mixture, quiet):
