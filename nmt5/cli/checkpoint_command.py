@@ -22,7 +22,7 @@ add-tokens: write a new checkpoint and a new vocabulary (in <to>/vocabulary) wit
 such as language codes, placed below the sentinels. Rows are the mean of the ordinary ones, drawn
 like them ('normal'), or copied from a piece ('like:<piece>').
 
-settings, all of them of add-tokens:
+settings: of add-tokens
   AddTokensConfig.source          checkpoint: directory, gs:// path or Hub name (or --from)
   AddTokensConfig.vocabulary      its SentencePiece model, or a directory with one (or --vocabulary)
   AddTokensConfig.target          a new directory (or --to)

@@ -28,7 +28,7 @@ settings:
                                          for a name or table, instead of the registered ones
   DataConfig.encoder_tokens_per_batch, DataConfig.inputs_length, DataConfig.row_lengths
 
-examples:
+example:
   nmt5 sampling runs/demo/store/mixtures/demo_mlm_nmt.json --steps 200 --gin_file=gin/demo.gin
   nmt5 sampling mlm_nmt --published
   nmt5 sampling pairs.tsv --gin.Workspace.sampling=sinkhorn --gin.Workspace.temperature=2

@@ -195,6 +195,8 @@ def processes(
         heartbeat_timeout_seconds=2 * config.lost_seconds,
         shutdown_timeout_seconds=config.lost_seconds,
     )
+    from jax.experimental import multihost_utils
+
     from nmt5.partitioning.agreement import wait_for_all
     from nmt5.partitioning.watch import Watch
 
@@ -202,6 +204,9 @@ def processes(
     watch = Watch(_group, say=say)
     try:
         with watch:
+            # CPU collectives wait 30 s for each other at the first one, which would come after
+            # compiling, when the processes are furthest apart: it is made here.
+            multihost_utils.sync_global_devices("start")
             yield _group
             # Only here, where nothing went wrong: an error is reported by the watch.
             wait_for_all("end")

@@ -25,6 +25,7 @@ def shardings_of(params):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["huggingface", "scanned"])
 def test_one_tensor_at_a_time(layout, samples, tmp_path, monkeypatch):
     config = samples.SHARED

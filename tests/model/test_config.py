@@ -29,7 +29,7 @@ def test_all_faults_are_listed_at_once():
             "tiny",
             emb_dim=0,
             num_heads=2.0,
-            dtype="float16",
+            dtype="float64",
             mlp_activations=("gelu", "swich"),
             dropout_rate=1.0,
         )
@@ -37,7 +37,7 @@ def test_all_faults_are_listed_at_once():
     for part in (
         "emb_dim is 0",
         "num_heads is 2.0",
-        "dtype: unknown choice 'float16'",
+        "dtype: unknown choice 'float64'",
         "unknown activation 'swich'",
         "dropout_rate is 1.0",
     ):

@@ -115,12 +115,16 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("preset", MESHES)
+# A compilation for eight devices each: two for every day, the others with the slow tests.
+FAST = {("fully_sharded", "scanned_remat"), ("tensor_2d", "scanned_remat")}
+
+
 @pytest.mark.parametrize(
-    "form",
+    ("preset", "form"),
     [
-        "scanned_remat",
-        *(pytest.param(form, marks=pytest.mark.slow) for form in FORMS if form != "scanned_remat"),
+        pytest.param(preset, form, marks=() if (preset, form) in FAST else pytest.mark.slow)
+        for form in FORMS
+        for preset in MESHES
     ],
 )
 def test_preset_equals_one_device(preset, form):

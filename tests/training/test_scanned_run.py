@@ -1,10 +1,12 @@
 import numpy as np
+import pytest
 
 from nmt5.checkpoints.manager import load_params
 from nmt5.core.pytrees import flatten_paths
 from nmt5.training.loop import train
 
 
+@pytest.mark.slow
 def test_a_run_may_change_between_scanned_and_unscanned_layers(
     tmp_path, make_config, mixture, quiet
 ):

@@ -188,8 +188,7 @@ def test_config_faults():
         LossConfig(normalizing_factor=0)
 
 
-@pytest.mark.parametrize("microbatches", [2, 4])
-@pytest.mark.parametrize("factor", [None, 100.0])
+@pytest.mark.parametrize(("microbatches", "factor"), [(2, 100.0), (4, None)])
 def test_a_batch_in_parts_gives_the_same_update(state, microbatches, factor):
     """The last rows of each group are empty, so the parts have different numbers of targets."""
     loss = LossConfig(normalizing_factor=factor, label_smoothing=0.1)
