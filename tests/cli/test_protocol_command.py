@@ -1,5 +1,6 @@
 """The protocol by its command: settings that are wrong, and a tiny one over two workers."""
 
+import jax
 import pytest
 
 from nmt5.cli import main, protocol_command
@@ -63,6 +64,8 @@ def test_two_workers_make_the_table_of_one(data, tmp_path, capfd, monkeypatch):
         **{"ProtocolConfig.devices": "('0', '1')", "ProtocolConfig.device_variable": "'NO_SUCH'"},
     )
     monkeypatch.setattr("sys.argv", ["nmt5", *command])
+    # The workers' sums must be split as this process's are.
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", str(jax.device_count()))
     assert main.run(command) == 0
     for name in ("results.tsv", "tables.md"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
