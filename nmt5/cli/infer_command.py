@@ -15,6 +15,7 @@ outputs only.
 
 settings:
   Workspace.vocabulary        the vocabulary of the checkpoint
+  Workspace.code_template, .code_position   as the checkpoint was trained
   DecodingConfig.method       'greedy', 'beam' or 'sample'; beam_size, alpha, max_output_tokens, ...
 
 example:
@@ -54,7 +55,9 @@ def run(args: argparse.Namespace) -> None:
     from nmt5.evaluation.infer import InferConfig, column_of, infer_lines
     from nmt5.evaluation.loading import load_model
 
-    config = InferConfig(args.language)
+    given = {"code_template": workspace.code_template, "code_position": workspace.code_position}
+    given = {name: value for name, value in given.items() if value is not None}
+    config = InferConfig(args.language, **given)
     with contextlib.ExitStack() as files:
         lines, output = sys.stdin, sys.stdout
         if args.input != "-":

@@ -4,9 +4,12 @@
 Translation" (Siddhant et al., 2020); the nmT5 paper does not say its own form.
 """
 
-from nmt5.core.errors import ConfigError
+from nmt5.core.errors import ConfigError, unknown_name
 
 CODE_TEMPLATE = "<2{language}> "
+# Before the inputs, or at the start of the targets.
+SOURCE, DECODER = "source", "decoder"
+CODE_POSITIONS = (SOURCE, DECODER)
 
 
 def check_code_template(template: str, *, where: str) -> None:
@@ -17,3 +20,9 @@ def check_code_template(template: str, *, where: str) -> None:
         raise ConfigError(
             f"{where}: code_template {template!r} may hold {{language}} and no other field"
         ) from error
+
+
+def check_code_position(position: str, *, where: str) -> None:
+    """Raises `ConfigError` if a code cannot stand there."""
+    if position not in CODE_POSITIONS:
+        raise ConfigError(f"{where}: {unknown_name('code_position', position, CODE_POSITIONS)}")

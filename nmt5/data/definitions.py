@@ -7,15 +7,18 @@ import os
 from typing import Any
 
 from nmt5.core.errors import ConfigError, DataError, unknown_name
-from nmt5.core.language_codes import CODE_TEMPLATE, check_code_template
+from nmt5.core.language_codes import (
+    CODE_TEMPLATE,
+    DECODER,
+    SOURCE,
+    check_code_position,
+    check_code_template,
+)
 from nmt5.data.dictionaries import Dictionary
 from nmt5.data.languages import check_language
 from nmt5.data.objectives import find_objective
 from nmt5.data.sources.base import Corpus
 from nmt5.data.vocabulary import Vocabulary
-
-SOURCE, DECODER = "source", "decoder"
-CODE_POSITIONS = (SOURCE, DECODER)
 
 ALPHA, UNIMAX, SINKHORN, SINKHORN_ENTROPIC = "alpha", "unimax", "sinkhorn", "sinkhorn_entropic"
 SAMPLINGS = (ALPHA, UNIMAX, SINKHORN, SINKHORN_ENTROPIC)
@@ -23,13 +26,9 @@ DEFAULT_ALPHA = 0.3
 
 __all__ = [
     "ALPHA",
-    "CODE_POSITIONS",
-    "CODE_TEMPLATE",
-    "DECODER",
     "SAMPLINGS",
     "SINKHORN",
     "SINKHORN_ENTROPIC",
-    "SOURCE",
     "UNIMAX",
     "MixtureDefinition",
     "TaskDefinition",
@@ -82,9 +81,7 @@ class TaskDefinition:
                 f"{where}: objective '{self.objective}' takes {objective.num_languages} text(s), "
                 f"found languages {self.languages}"
             )
-        if self.code_position not in CODE_POSITIONS:
-            unknown = unknown_name("code_position", self.code_position, CODE_POSITIONS)
-            raise ConfigError(f"{where}: {unknown}")
+        check_code_position(self.code_position, where=where)
         if self.code_template:
             check_code_template(self.code_template, where=where)
         spoken = self.dictionary.language if self.dictionary else None

@@ -17,7 +17,8 @@ from typing import Any
 import seqio
 
 from nmt5.core.errors import ConfigError
-from nmt5.data.definitions import CODE_TEMPLATE, SOURCE, MixtureDefinition, TaskDefinition
+from nmt5.core.language_codes import CODE_TEMPLATE, SOURCE
+from nmt5.data.definitions import MixtureDefinition, TaskDefinition
 from nmt5.data.dictionaries import Dictionary
 from nmt5.data.locations import configure, find_store, find_vocabulary
 from nmt5.data.registered import (

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 import numpy as np
 
 from nmt5.decoding.batching import WIDTHS, batches_by_length
@@ -18,6 +18,10 @@ from nmt5.decoding.greedy import Decoded, greedy_search
 from nmt5.decoding.sampling import sample
 from nmt5.model.config import ModelConfig
 from nmt5.model.network import Transformer, empty_cache
+
+# Finite, for a probability of zero must not meet another minus infinity; far below any logit and
+# below the score that beam search gives to what it has not found.
+_IMPOSSIBLE = -1.0e9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +46,7 @@ def translate(
     *,
     config: ModelConfig,
     token_lists: Sequence[Sequence[int]],
+    output_prefixes: Sequence[Sequence[int]] | None = None,
     num_ids: int,
     eos: int = 1,
     pad: int = 0,
@@ -57,6 +62,9 @@ def translate(
       params: the model's parameters.
       config: the model.
       token_lists: source ids with their task prefix, without end of sequence.
+      output_prefixes: ids that the output of each source must begin with, for example a language
+        code; they come on top of `max_output_tokens`, do not count in scores (a length penalty
+        does count them) and are taken off again. None begins no output.
       num_ids: ids of the vocabulary; the model's embedding may have more rows.
       eos: id of the end of a sequence.
       pad: id of padding.
@@ -72,14 +80,20 @@ def translate(
     ids: list[list[int]] = [[] for _ in cut]
     scores = [0.0] * len(cut)
     num_unfinished = num_done = 0
+    prefixes = output_prefixes or [()] * len(cut)
+    longest_prefix = max(map(len, prefixes), default=0)
     for batch in batches_by_length(cut, rows=decoding.batch_rows, eos=eos, pad=pad):
         # Rows beyond the sources have no index; any will do.
         indices_B = np.zeros(len(batch.tokens_BS), np.int32)
         indices_B[: len(batch.indices)] = batch.indices
+        prefix_BP = np.full((len(batch.tokens_BS), longest_prefix), pad, np.int32)
+        for row, index in enumerate(batch.indices):
+            prefix_BP[row, : len(prefixes[index])] = prefixes[index]
         decoded = _decode(
             params,
             batch.tokens_BS,
             indices_B,
+            prefix_BP,
             config=config,
             num_ids=num_ids,
             eos=eos,
@@ -88,7 +102,7 @@ def translate(
         )
         tokens_BT, scores_B = jax.device_get((decoded.tokens_NT, decoded.scores_N))
         for row, index in enumerate(batch.indices):
-            output = tokens_BT[row].tolist()
+            output = tokens_BT[row, len(prefixes[index]) :].tolist()
             ended = eos in output
             num_unfinished += not ended
             ids[index] = output[: output.index(eos)] if ended else output
@@ -105,6 +119,7 @@ def _decode(
     params: Mapping[str, Any],
     tokens_BS: Int[Array, "B S"],
     indices_B: Int[Array, "B"],
+    prefix_BP: Int[Array, "B P"],
     *,
     config: ModelConfig,
     num_ids: int,
@@ -124,10 +139,13 @@ def _decode(
         logits_N1V, cache = model.apply(
             variables, last_N[:, None], carried["memory"], carried["cache"], method="decode_step"
         )
-        return logits_N1V[:, 0], {"memory": carried["memory"], "cache": cache}
+        logits_NV = _forced(
+            logits_N1V[:, 0], carried["prefix_NP"], position=carried["cache"].length, pad=pad
+        )
+        return logits_NV, carried | {"cache": cache}
 
     beams = decoding.beam_size if decoding.method == "beam" else 1
-    length = decoding.max_output_tokens
+    length = decoding.max_output_tokens + prefix_BP.shape[1]
     width = tokens_BS.shape[1]
     reorder_cache = reorder_by(
         sequence_axes(lambda rows: empty_cache(config, num_rows=rows, max_length=length))
@@ -144,11 +162,16 @@ def _decode(
         if rows_M.shape[0] < num_rows(carried["cache"]):
             # Fewer sources go on; each has `beams` rows, and its memory one.
             memory = reorder_memory(memory, rows_M[::beams] // beams)
-        return {"memory": memory, "cache": reorder_cache(carried["cache"], rows_M)}
+        return {
+            "memory": memory,
+            "cache": reorder_cache(carried["cache"], rows_M),
+            "prefix_NP": carried["prefix_NP"][rows_M],
+        }
 
     carried = {
         "memory": memory_of(tokens_BS),
         "cache": empty_cache(config, num_rows=num_sources * beams, max_length=length),
+        "prefix_NP": jnp.repeat(prefix_BP, beams, axis=0),
     }
     common = {"cache": carried, "reorder": reorder, "max_tokens": length, "eos": eos, "pad": pad}
     common["num_ids"] = num_ids
@@ -174,3 +197,25 @@ def _decode(
             **common,
         )
     return greedy_search(step, num_sequences=num_sources, **common)
+
+
+def _forced(
+    logits_NV: Float[Array, "N V"],
+    prefix_NP: Int[Array, "N P"],
+    *,
+    position: Int[Array, ""],
+    pad: int,
+) -> Float[Array, "N V"]:
+    """Returns logits under which nothing but its prefix can be written where a row has one.
+
+    position   0     1     2    (P = 2, `pad` behind shorter prefixes)
+    row 0      <2fr> any   any
+    row 1      <2    tn>   any
+    """
+    num_forced = prefix_NP.shape[1]
+    if not num_forced:
+        return logits_NV
+    wanted_N = prefix_NP[:, jnp.minimum(position, num_forced - 1)]
+    is_forced_N = (position < num_forced) & (wanted_N != pad)
+    others_NV = jnp.arange(logits_NV.shape[1])[None, :] != wanted_N[:, None]
+    return jnp.where(is_forced_N[:, None] & others_NV, _IMPOSSIBLE, logits_NV)

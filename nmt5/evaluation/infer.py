@@ -7,7 +7,13 @@ import json
 import time
 
 from nmt5.core.errors import DataError, unknown_name
-from nmt5.core.language_codes import CODE_TEMPLATE
+from nmt5.core.language_codes import (
+    CODE_TEMPLATE,
+    DECODER,
+    SOURCE,
+    check_code_position,
+    check_code_template,
+)
 from nmt5.data.languages import check_language
 from nmt5.decoding.decoding_config import DecodingConfig
 from nmt5.decoding.translate import translate
@@ -19,22 +25,26 @@ class InferConfig:
     """How lines are read by the model.
 
     Attributes:
-      language: code of the language to translate into; None puts nothing before a line.
-      code_template: text before a line, with `{language}` for that code.
+      language: code of the language to translate into; None names none.
+      code_template: text that names it, with `{language}` for that code.
+      code_position: "source", before a line, or "decoder": outputs begin with it, unseen.
       chunk_lines: lines read and sorted by length together; outputs appear after each chunk.
     """
 
     language: str | None = None
     code_template: str = CODE_TEMPLATE
+    code_position: str = SOURCE
     chunk_lines: int = 1024
 
     def __post_init__(self):
         if self.language is not None:
             check_language(self.language)
+        check_code_template(self.code_template, where="InferConfig")
+        check_code_position(self.code_position, where="InferConfig")
 
     @property
-    def prefix(self) -> str:
-        """The text before each line."""
+    def code(self) -> str:
+        """The text that names the target language."""
         return "" if self.language is None else self.code_template.format(language=self.language)
 
 
@@ -104,7 +114,9 @@ def infer_lines(
       DataError: unknown target language (when the configuration is made).
     """
     ids, vocabulary = model.vocabulary.token_ids, model.vocabulary
-    prefix = vocabulary.encode(config.prefix)
+    code = vocabulary.encode(config.code)
+    at_decoder = config.code_position == DECODER
+    prefix, output_prefix = ([], code) if at_decoder else (code, [])
     started, num_done, num_ids = time.monotonic(), 0, 0
     iterator = iter(lines)
     while chunk := [line.rstrip("\r\n") for line in itertools.islice(iterator, config.chunk_lines)]:
@@ -113,6 +125,7 @@ def infer_lines(
             model.params,
             config=model.config,
             token_lists=[prefix + vocabulary.encode(chunk[index]) for index in written],
+            output_prefixes=[output_prefix] * len(written),
             num_ids=ids.size,
             eos=ids.eos,
             pad=ids.pad,

@@ -19,7 +19,12 @@ import numpy as np
 
 from nmt5.core.errors import ConfigError, DataError, unknown_name
 from nmt5.core.files import read_json, sha256, storage_faults, write_json, write_text
-from nmt5.core.language_codes import CODE_TEMPLATE, check_code_template
+from nmt5.core.language_codes import (
+    CODE_TEMPLATE,
+    SOURCE,
+    check_code_position,
+    check_code_template,
+)
 from nmt5.data.vocabulary import Vocabulary
 from nmt5.decoding.decoding_config import DecodingConfig
 from nmt5.evaluation import encoder_states, retrieval, text_metrics, translation
@@ -40,7 +45,8 @@ class EvalConfig:
       centre: subtract each language's mean vector before comparing.
       translate_languages: translated from and to English; none for a model without parallel data.
       max_messages: at most so many messages per direction; None for all.
-      code_template: text before a source, with `{language}` for the target's code.
+      code_template: text that names the target, with `{language}` for its code.
+      code_position: "source", before the source, or "decoder": outputs begin with it, unseen.
       metrics: of translations, names of `nmt5.evaluation.text_metrics.METRICS`.
       samples_per_direction: translations kept in `scores.json` to look at.
       num_draws: bootstrap draws.
@@ -56,6 +62,7 @@ class EvalConfig:
     translate_languages: tuple[str, ...] = ()
     max_messages: int | None = None
     code_template: str = CODE_TEMPLATE
+    code_position: str = SOURCE
     metrics: tuple[str, ...] = ("bleu", "chrf")
     samples_per_direction: int = 3
     num_draws: int = 1000
@@ -76,6 +83,7 @@ class EvalConfig:
         if self.max_messages is not None and self.max_messages < 1:
             raise ConfigError("EvalConfig.max_messages must be 1 or more, or None for all")
         check_code_template(self.code_template, where="EvalConfig")
+        check_code_position(self.code_position, where="EvalConfig")
 
 
 def evaluate(
@@ -147,6 +155,7 @@ def evaluate(
             messages=messages,
             languages=config.translate_languages,
             code_template=config.code_template,
+            code_position=config.code_position,
             decoding=decoding,
             max_messages=config.max_messages,
             progress=report("translating"),

@@ -6,6 +6,7 @@ from typing import Any
 
 from nmt5.core.errors import DataError, unknown_name
 from nmt5.core.files import sha256
+from nmt5.core.language_codes import DECODER
 from nmt5.decoding.decoding_config import DecodingConfig
 from nmt5.decoding.translate import translate
 from nmt5.evaluation.loading import LoadedModel
@@ -48,6 +49,7 @@ def translate_messages(
     messages: Mapping[str, Mapping[str, str]],
     languages: Sequence[str],
     code_template: str,
+    code_position: str,
     decoding: DecodingConfig,
     max_messages: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -58,7 +60,8 @@ def translate_messages(
       model: the model.
       messages: `{English message: {language: translation}}`.
       languages: each is translated to and from English.
-      code_template: text before the source, with `{language}` for the target's code.
+      code_template: text that names the target, with `{language}` for its code.
+      code_position: where it stands, one of `nmt5.core.language_codes.CODE_POSITIONS`.
       decoding: the search.
       max_messages: at most so many of each direction, drawn by a hash of the message; None for all.
       progress: called with (sources done, all sources).
@@ -82,16 +85,19 @@ def translate_messages(
         wanted.append((ENGLISH, language, pairs))
         wanted.append((language, ENGLISH, [(text, message) for message, text in pairs]))
     vocabulary = model.vocabulary
-    token_lists = []
+    token_lists, output_prefixes = [], []
     for _, target, pairs in wanted:
-        prefix = vocabulary.encode(code_template.format(language=target))
+        code = vocabulary.encode(code_template.format(language=target))
+        prefix, output_prefix = ([], code) if code_position == DECODER else (code, [])
         encoded = vocabulary.encode_batch([source for source, _ in pairs])
         token_lists += [prefix + ids for ids in encoded]
+        output_prefixes += [output_prefix] * len(pairs)
     ids = vocabulary.token_ids
     found = translate(
         model.params,
         config=model.config,
         token_lists=token_lists,
+        output_prefixes=output_prefixes,
         num_ids=ids.size,
         eos=ids.eos,
         pad=ids.pad,

@@ -109,6 +109,30 @@ def test_t5x_to_nmt5_and_back_keeps_parameters_slots_and_step(format, samples, t
     assert equal(raw(back.path), flat)
 
 
+# T5X fills a slot that a parameter does not use with one number, as a slot of size 1 has.
+MORE_THAN_ONE = CONFIGS.filter(lambda c: c.emb_dim > 1 and c.mlp_dim > 1)
+
+
+@settings(max_examples=10)
+@given(config=MORE_THAN_ONE, seed=st.integers(0, 99), step=st.integers(0, 2**31 - 1))
+def test_any_t5x_checkpoint_to_nmt5_and_back_is_the_identity(
+    config, seed, step, samples, tmp_path_factory
+):
+    path = tmp_path_factory.mktemp("c")
+    params = samples.random_params(config, seed)
+    flat = samples.t5x_state(params, step=step, slots=samples.adafactor_slots(params, seed))
+    source = samples.write_legacy(path / f"checkpoint_{step}", flat)
+    native = convert(
+        ConvertConfig(source=str(source), target=str(path / "n"), slots="keep"), **SILENT
+    )
+    assert equal(flatten_paths(load_params(native.path)[0]), params)
+    back = convert(
+        ConvertConfig(source=native.path, target=str(path / "b"), slots="keep", format="t5x"),
+        **SILENT,
+    )
+    assert back.step == step and equal(raw(back.path), flat)
+
+
 def test_scanned_layers_there_and_back(samples, tmp_path):
     config = dataclasses.replace(samples.SHARED, relative_bias="per_layer", num_decoder_layers=3)
     params = samples.random_params(config)

@@ -89,6 +89,54 @@ def test_beam_scores_are_those_of_full_passes(params):
     assert found.ids != greedy.ids
 
 
+def test_outputs_begin_as_they_must(params):
+    prefixes = [[9], [], [10, 11], [12]]  # of two lengths in one batch, and none
+    found = translate(
+        params,
+        config=CONFIG,
+        token_lists=SOURCES,
+        output_prefixes=prefixes,
+        num_ids=NUM_IDS,
+        decoding=DecodingConfig(max_output_tokens=4),
+    )
+    for source, forced, ids in zip(SOURCES, prefixes, found.ids, strict=True):
+        expected = list(forced)
+        while len(expected) < len(forced) + len(ids):
+            expected.append(int(full_pass_log_probs(params, source, expected).argmax()))
+        assert ids == expected[len(forced) :]
+    assert any(found.ids)
+
+
+@pytest.mark.parametrize("rule", ["t5x", "hf"])
+def test_beams_take_a_prefix_and_do_not_score_it(params, rule):
+    settings = DecodingConfig(
+        method="beam",
+        beam_size=3,
+        alpha=0.0,
+        length_rule=rule,
+        early_stopping="yes",
+        max_output_tokens=4,
+    )
+    prefixes = [[9, 3], [10], [], [11]]
+    found = translate(
+        params,
+        config=CONFIG,
+        token_lists=SOURCES,
+        output_prefixes=prefixes,
+        num_ids=NUM_IDS,
+        decoding=settings,
+    )
+    for source, forced, ids, score in zip(SOURCES, prefixes, found.ids, found.scores, strict=True):
+        log_probs = [
+            full_pass_log_probs(params, source, [*forced, *ids[:at]])[token]
+            for at, token in enumerate([*ids, EOS])
+        ]
+        # An output of the longest possible length may have been cut before its end.
+        sums = [sum(log_probs), sum(log_probs[:-1])]
+        assert any(score == pytest.approx(total, rel=1e-4) for total in sums)
+    assert any(found.ids)
+
+
 def test_an_output_does_not_depend_on_its_neighbours(params):
     sources = [source[:9] for source in SOURCES]  # one width: little to compile
     for method, rows in (("beam", 3), ("sample", 1)):

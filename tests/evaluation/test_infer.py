@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from nmt5.core.errors import DataError
+from nmt5.core.errors import ConfigError, DataError
 from nmt5.decoding.decoding_config import DecodingConfig
 from nmt5.evaluation.infer import InferConfig, column_of, infer_lines
 from nmt5.evaluation.loading import load_model
@@ -47,6 +47,26 @@ def test_the_language_reaches_the_model(model):
     assert scores[0] != pytest.approx(scores[1], abs=1e-6)
 
 
+def test_a_code_at_the_decoders_start_is_forced_and_not_shown(model):
+    """The vocabulary has one id for it, which a fresh model would hardly ever write by itself."""
+    at_decoder = InferConfig("de", code_position="decoder")
+    (forced,) = infer_lines(["Enter"], model=model, config=at_decoder, decoding=DECODING)
+    (plain,) = infer_lines(["Enter"], model=model, config=InferConfig(), decoding=DECODING)
+    (iw,) = infer_lines(
+        ["Enter"],
+        model=model,
+        config=InferConfig("iw", code_position="decoder"),
+        decoding=DECODING,
+    )
+    assert "<2" not in forced.output
+    assert len({forced.score, plain.score, iw.score}) == 3
+
+
+def test_a_wrong_code_position_is_refused():
+    with pytest.raises(ConfigError, match="unknown code_position 'decode'; nearest: 'decoder'"):
+        InferConfig("de", code_position="decode")
+
+
 def test_an_unknown_language_is_refused():
     with pytest.raises(DataError, match="unknown language 'gerrman'"):
         InferConfig("gerrman")
@@ -60,7 +80,7 @@ def test_without_a_language_nothing_stands_before_a_line(model):
     (plain,) = infer_lines(["Enter"], model=model, config=InferConfig(), decoding=DECODING)
     template = InferConfig("de", code_template="")
     (bare,) = infer_lines(["Enter"], model=model, config=template, decoding=DECODING)
-    assert InferConfig().prefix == "" and InferConfig("de").prefix == "<2de> "
+    assert InferConfig().code == "" and InferConfig("de").code == "<2de> "
     assert plain == bare
 
 
