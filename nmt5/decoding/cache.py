@@ -1,8 +1,6 @@
 """What a search needs of a model: one step of its decoder, and its cache reordered.
 
-A search sees the model only through a `StepFunction`. The cache may be any tree of arrays; which
-axis of a leaf counts sequences is found from its shapes at two batch sizes, so that no cache leaf
-is known here by name (T5X names the leaves to leave alone, and has to be told of scanned layers).
+A search sees the model only through a `StepFunction`. The cache may be any tree of arrays.
 """
 
 from collections.abc import Callable
@@ -20,42 +18,9 @@ StepFunction: TypeAlias = Callable[
 ReorderFunction: TypeAlias = Callable[[Cache, Int[Array, "M"]], Cache]
 
 
-def sequence_axes(cache_of_batch: Callable[[int], Cache]) -> Any:
-    """Finds the axis that counts sequences in each leaf of a cache.
-
-    Args:
-      cache_of_batch: gives the cache for a batch size; only its shapes are used, nothing runs.
-
-    Returns:
-      A tree like the cache with one int per leaf, -1 for a leaf that all sequences share.
-
-    Raises:
-      ValueError: a leaf changes with the batch size in more than one axis.
-    """
-    small = jax.eval_shape(lambda: cache_of_batch(2))
-    large = jax.eval_shape(lambda: cache_of_batch(3))
-
-    def axis(of_two: jax.ShapeDtypeStruct, of_three: jax.ShapeDtypeStruct) -> int:
-        pairs = enumerate(zip(of_two.shape, of_three.shape, strict=True))
-        found = [index for index, (two, three) in pairs if two != three]
-        if len(found) > 1:
-            raise ValueError(f"cache leaf of shape {of_two.shape}: axes {found} count sequences")
-        return found[0] if found else -1
-
-    return jax.tree.map(axis, small, large)
-
-
-def reorder_by(axes: Any) -> ReorderFunction:
-    """Returns a function that picks sequences out of a cache, for `axes` of `sequence_axes`."""
-
-    def reorder(cache: Cache, indices_M: Int[Array, "M"]) -> Cache:
-        return jax.tree.map(
-            lambda leaf, axis: leaf if axis < 0 else jnp.take(leaf, indices_M, axis=axis),
-            cache,
-            axes,
-        )
-
-    return reorder
+def pick_rows(cache: Cache, indices_M: Int[Array, "M"]) -> Cache:
+    """Returns the cache of some sequences: all leaves but scalars have a row for each."""
+    return jax.tree.map(lambda leaf: leaf[indices_M] if leaf.ndim else leaf, cache)
 
 
 class Best(NamedTuple):

@@ -12,7 +12,7 @@ import numpy as np
 
 from nmt5.decoding.batching import WIDTHS, batches_by_length
 from nmt5.decoding.beam import LengthRule, beam_search, best_of_beams
-from nmt5.decoding.cache import reorder_by, sequence_axes
+from nmt5.decoding.cache import pick_rows
 from nmt5.decoding.decoding_config import DecodingConfig
 from nmt5.decoding.greedy import Decoded, greedy_search
 from nmt5.decoding.sampling import sample
@@ -131,10 +131,6 @@ def _decode(
     variables = {"params": params}
     num_sources = tokens_BS.shape[0]
 
-    def memory_of(tokens_BS):
-        encoded_BSD = model.apply(variables, tokens_BS, method="encode")
-        return model.apply(variables, encoded_BSD, tokens_BS, method="start_decoding")
-
     def step(last_N, carried):
         logits_N1V, cache = model.apply(
             variables, last_N[:, None], carried["memory"], carried["cache"], method="decode_step"
@@ -146,30 +142,18 @@ def _decode(
 
     beams = decoding.beam_size if decoding.method == "beam" else 1
     length = decoding.max_output_tokens + prefix_BP.shape[1]
-    width = tokens_BS.shape[1]
-    reorder_cache = reorder_by(
-        sequence_axes(lambda rows: empty_cache(config, num_rows=rows, max_length=length))
-    )
-    reorder_memory = reorder_by(
-        sequence_axes(lambda rows: memory_of(jnp.zeros((rows, width), jnp.int32)))
-    )
-
-    def num_rows(cache) -> int:
-        return max(leaf.shape[0] for leaf in jax.tree.leaves(cache) if leaf.ndim)
 
     def reorder(carried, rows_M):
+        by_row = {name: carried[name] for name in ("cache", "prefix_NP")}
         memory = carried["memory"]
-        if rows_M.shape[0] < num_rows(carried["cache"]):
+        if rows_M.shape[0] < carried["prefix_NP"].shape[0]:
             # Fewer sources go on; each has `beams` rows, and its memory one.
-            memory = reorder_memory(memory, rows_M[::beams] // beams)
-        return {
-            "memory": memory,
-            "cache": reorder_cache(carried["cache"], rows_M),
-            "prefix_NP": carried["prefix_NP"][rows_M],
-        }
+            memory = pick_rows(memory, rows_M[::beams] // beams)
+        return pick_rows(by_row, rows_M) | {"memory": memory}
 
+    encoded_BSD = model.apply(variables, tokens_BS, method="encode")
     carried = {
-        "memory": memory_of(tokens_BS),
+        "memory": model.apply(variables, encoded_BSD, tokens_BS, method="start_decoding"),
         "cache": empty_cache(config, num_rows=num_sources * beams, max_length=length),
         "prefix_NP": jnp.repeat(prefix_BP, beams, axis=0),
     }

@@ -172,26 +172,11 @@ def test_early_stopping_orders_the_work_of_the_hf_rule():
     assert (scores["never"] > scores["yes"] + 1e-6).any()
 
 
-def test_sequence_axes_are_found_from_shapes():
-    def cache_of_batch(n):
-        return {"keys": jnp.zeros((4, n, 3, 8)), "values": jnp.zeros((n, 3)), "at": jnp.zeros(())}
-
-    axes = cache.sequence_axes(cache_of_batch)
-    assert axes == {"keys": 1, "values": 0, "at": -1}
-    picked = cache.reorder_by(axes)(
-        {
-            "keys": jnp.arange(3.0)[None, :, None, None] * jnp.ones((4, 3, 3, 8)),
-            "values": jnp.arange(3.0)[:, None] * jnp.ones((3, 3)),
-            "at": jnp.asarray(7.0),
-        },
-        jnp.array([2, 2, 0]),
-    )
-    assert picked["keys"][3, :, 0, 0].tolist() == [2, 2, 0]
-    assert picked["values"][:, 1].tolist() == [2, 2, 0]
+def test_rows_are_picked_and_scalars_stay():
+    keys = jnp.arange(3.0)[:, None, None] * jnp.ones((3, 4, 8))
+    picked = cache.pick_rows({"keys": keys, "at": jnp.asarray(7.0)}, jnp.array([2, 2, 0]))
+    assert picked["keys"][:, 3, 0].tolist() == [2, 2, 0]
     assert picked["at"] == 7
-
-    with pytest.raises(ValueError, match="count sequences"):
-        cache.sequence_axes(lambda n: jnp.zeros((n, n)))
 
 
 def test_one_beam_agrees_with_greedy_where_ending_early_gains_nothing():

@@ -42,11 +42,10 @@ def test_sequences_that_end_early_leave_the_others_as_they_are():
         return logits_NV, {"count": count_N, "ends": state["ends"], "at": state["at"] + 1}
 
     start = {"count": jnp.zeros(32, jnp.int32), "ends": ends, "at": jnp.zeros((), jnp.int32)}
-    axes = {"count": 0, "ends": 0, "at": -1}
     found = greedy.greedy_search(
         step,
         cache=start,
-        reorder=cache.reorder_by(axes),
+        reorder=cache.pick_rows,
         num_sequences=32,
         max_tokens=40,
         num_ids=6,
