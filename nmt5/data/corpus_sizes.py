@@ -50,7 +50,7 @@ def _counted(corpus: Corpus, vocabulary: Vocabulary) -> CorpusSize:
     def count() -> None:
         for language in tokens:
             texts = [example[language] for example in waiting]
-            encoded = texts if corpus.source.holds_ids else vocabulary.encode_arrays(texts)
+            encoded = texts if corpus.source.holds_ids else vocabulary.encode_batch(texts)
             tokens[language] += sum(map(len, encoded))
         waiting.clear()
 

@@ -78,7 +78,7 @@ def encode_examples(
     """
     keys = position_keys(seed, first, len(examples))
     texts = [example[language] for language in languages for example in examples]
-    encoded = texts if holds_ids else vocabulary.encode_arrays(texts)
+    encoded = texts if holds_ids else vocabulary.encode_batch(texts)
     if len(languages) == 1:
         ids = [_document(ids, key, max_document_tokens, tally) for ids, key in zip(encoded, keys)]
         sides = [ids]
@@ -95,17 +95,19 @@ def encode_examples(
         tally.tokens[language] += int(language_lengths.sum())
         tally.add_lengths(language, language_lengths)
     totals = lengths.sum(axis=0)
-    parts = sides[0]
-    if len(languages) == 2:
-        heads = np.stack([np.full_like(totals, 2), *lengths], axis=1).astype(np.int32)
+    if len(languages) == 1:
+        parts = sides[0]
+    else:
+        heads = zip(itertools.repeat(2), *lengths.tolist())
         parts = itertools.chain.from_iterable(zip(heads, *sides))
         totals = totals + 3
-    values = np.concatenate([np.zeros(0, np.int32), *parts], dtype=np.int32)
+    values = np.fromiter(itertools.chain.from_iterable(parts), np.int32, int(totals.sum()))
     return Block(keys, totals, values)
 
 
-def _document(ids: np.ndarray, key: np.uint64, max_tokens: int, tally: Tally) -> np.ndarray:
-    ids = ids[ids != PAD_ID]
+def _document(ids: list[int], key: np.uint64, max_tokens: int, tally: Tally) -> list[int]:
+    if PAD_ID in ids:
+        ids = [token for token in ids if token != PAD_ID]
     if len(ids) <= max_tokens:
         return ids
     tally.cut += 1

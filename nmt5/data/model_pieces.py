@@ -6,8 +6,6 @@ All offer the part of SentencePiece's processor that `nmt5.data.vocabulary` uses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
-
 from nmt5.core.errors import VocabularyError
 
 PAD_ID, EOS_ID, UNK_ID = 0, 1, 2
@@ -63,13 +61,12 @@ class BytePieces:
         """Returns the number of ids, 259; the rows above it of ByT5's embedding are unused."""
         return FIRST_BYTE_ID + NUM_BYTES
 
-    def encode(self, text: Any, num_threads: int = 1, return_type: Any = int) -> Any:
-        """Returns the ids of a text, or of each of a list of texts; "numpy" gives int32 arrays."""
+    def encode(self, text: Any, num_threads: int = 1) -> Any:
+        """Returns the ids of a text, or of each of a list of texts."""
         del num_threads
-        if not isinstance(text, str):
-            return [self.encode(each, return_type=return_type) for each in text]
-        ids = np.frombuffer(text.encode(), np.uint8).astype(np.int32) + FIRST_BYTE_ID
-        return ids if return_type == "numpy" else ids.tolist()
+        if isinstance(text, str):
+            return [byte + FIRST_BYTE_ID for byte in text.encode()]
+        return [self.encode(each) for each in text]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Returns the text; sentinels are written out, bytes that are no UTF-8 left out."""

@@ -15,7 +15,6 @@ import os
 from typing import Any
 
 from etils import epath
-import numpy as np
 
 from nmt5.core.errors import VocabularyError
 from nmt5.core.files import read_json, sha256, storage_faults
@@ -110,10 +109,6 @@ class Vocabulary:
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Returns `[encode(text) for text in texts]`, faster, on the calling thread."""
         return self._processor.encode(list(texts), num_threads=1)
-
-    def encode_arrays(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Returns what `encode_batch` does as int32 arrays, which never become Python's numbers."""
-        return self._processor.encode(list(texts), num_threads=1, return_type="numpy")
 
     def decode(self, ids: Iterable[int]) -> str:
         """Returns the text of token ids up to the first end of sequence; padding is skipped.

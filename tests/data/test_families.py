@@ -48,9 +48,6 @@ def test_bytes_are_seqios_byte_vocabulary():
     text = "A naïve 日本語 text\n\0."
     assert vocabulary.encode(text) == theirs.encode(text)
     assert vocabulary.encode_batch([text, ""]) == [theirs.encode(text), []]
-    arrays = vocabulary.encode_arrays([text, ""])
-    assert [ids.tolist() for ids in arrays] == [theirs.encode(text), []]
-    assert {ids.dtype for ids in arrays} == {np.dtype(np.int32)}
     assert vocabulary.decode([*vocabulary.encode(text), 1, 70, 0]) == text
     assert vocabulary.token_ids.size == theirs.vocab_size
     assert vocabulary.token_ids.sentinel(0) == 258

@@ -3,7 +3,6 @@ import shutil
 
 from hypothesis import given
 from hypothesis import strategies as st
-import numpy as np
 import pytest
 
 from nmt5.core.errors import ConfigError, StorageError, VocabularyError
@@ -38,9 +37,6 @@ def test_text_survives(toy_vocabulary):
     assert vocabulary.encode("<2fr> ") == [358]
     assert vocabulary.encode("<2fr> bada") == [358, *vocabulary.encode("bada")]
     assert vocabulary.encode_batch(["bada", ""]) == [vocabulary.encode("bada"), []]
-    arrays = vocabulary.encode_arrays(["bada", ""])
-    assert [ids.tolist() for ids in arrays] == vocabulary.encode_batch(["bada", ""])
-    assert {ids.dtype for ids in arrays} == {np.dtype(np.int32)}
     assert vocabulary.decode([600]) == vocabulary.decode([2])
 
 
