@@ -4,14 +4,15 @@
     v5p:4x4x8   128 devices, one to a chip of two cores; sold as v5p-256, by cores
     v3:16x16    256 chips of two devices each: 512 devices, and v4 without megacore likewise
 
-Sources. Operations, memory and its speed of a chip: https://cloud.google.com/tpu/docs/v3, /v4, /v5e,
-/v5p and /v6e (read in 2026), of v2 JAX's own table (jax 0.10.2, `pallas/mosaic/tpu_info.py`, which
-agrees with the others within a few percent). Links: the same pages give a chip's links together, in
-both directions, for v5e (400 GB/s, 4 links), v5p (1200, 6) and v6e (3200 Gbit/s one way, 4); v3 and
-v4 are table 4 of "TPU v4: An Optically Reconfigurable Supercomputer" (arXiv 2304.01433; 70 and 50
-GB/s), v2 is "A Domain-Specific Supercomputer for Training Deep Neural Networks" (496 Gbit/s). Of
-links, https://jax-ml.github.io/scaling-book/tpus puts a tenth less (v3: 100). A device of v5e has 16
-GiB, of which its compiler gives 15.75 to programs.
+Sources. Operations, memory and its speed of a chip: https://cloud.google.com/tpu/docs/v3, /v4,
+/v5e, /v5p and /v6e (read in 2026); of v2 JAX's own table (jax 0.10.2, `pallas/mosaic/tpu_info.py`,
+which agrees with those pages within a tenth but for v3's 140 Tflop/s). Links: the same pages give a
+chip's links together, in both directions, for v5e (400 GB/s, 4 links) and v5p (1200 GB/s, 6), one
+way for v6e (3200 Gbit/s, 4). Those of v3 and v4 (70 and 50 GB/s) are table 4 of "TPU v4: An
+Optically Reconfigurable Supercomputer" (arXiv 2304.01433), of v2 (496 Gbit/s) "A Domain-Specific
+Supercomputer for Training Deep Neural Networks". https://jax-ml.github.io/scaling-book/tpus puts
+links a tenth lower, v3's at 100 GB/s. A device of v5e has 16 GiB, of which its compiler gives 15.75
+to programs.
 """
 
 from collections.abc import Sequence
