@@ -24,6 +24,8 @@ from nmt5.training.flops import peak_flops_per_second, train_flops
 from nmt5.training.run_config import RunConfig
 from nmt5.training.step_program import step_program
 
+_RESERVED_BYTES = 0.5 * GIB
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Memory:
@@ -40,6 +42,8 @@ class Memory:
       code: of the program itself, part of temporaries; None where no machine code was generated.
       total: what must fit.
       available: the device's memory; None where it is not known.
+      reserved: of that, what is kept free: where no machine code was generated, for it and for what
+        the runtime takes (v5e's compiler gives programs 15.75 of 16 GiB).
     """
 
     parameters: float
@@ -50,13 +54,16 @@ class Memory:
     code: float | None
     total: float
     available: float | None
+    reserved: float = 0.0
 
     @property
     def fits(self) -> bool | None:
         """Whether it fits; None where the device's memory is not known."""
         if self.temporaries is None:
             return False
-        return None if self.available is None else self.total <= self.available
+        if self.available is None:
+            return None
+        return self.total + self.reserved <= self.available
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -189,6 +196,7 @@ def make_plan(
             total=step.total_bytes,
             code=step.code_bytes,
             available=_available(topology),
+            reserved=0.0 if topology is None or whole else _RESERVED_BYTES,
         ),
         model_flops=train_flops(config.model, program.layout),
         recomputed_flops=recomputed_flops(config, program.layout),

@@ -50,11 +50,11 @@ def _memory(plan: RunPlan, config: RunConfig) -> str:
         if name == "temporaries" and size is not None:
             kept = "chosen by XLA" if memory.kept is None else gib(memory.kept)
             lines[-1] += f"   of these activations kept for the backward pass: {kept}"
-            if memory.code is None:
-                lines[-1] += "; the program's own code is not counted (--whole)"
     limit = "unknown" if memory.available is None else gib(memory.available)
     verdict = {True: "fits", False: "DOES NOT FIT", None: "cannot say whether it fits"}[memory.fits]
     lines.append(f"  {'total':12} {gib(memory.total):>8}   of {limit}: {verdict}")
+    if memory.reserved:
+        lines[-1] += f" ({gib(memory.reserved)} kept free for machine code, not generated here)"
     if memory.fits is False:
         lines.append("  nearest change that should fit (estimated, not compiled): ")
         lines[-1] += nearest_change(plan, config)
