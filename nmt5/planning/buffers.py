@@ -33,13 +33,11 @@ class CompiledStep:
       text: the optimised program; None where it gave up for lack of memory.
       total_bytes: memory of one device: arguments, results and temporaries, or what it would need.
       code_bytes: of the machine code, part of the total; None where none was generated.
-      bytes_accessed: XLA's count, a loop's body once; None where none was generated.
     """
 
     text: str | None
     total_bytes: float
     code_bytes: float | None = None
-    bytes_accessed: float | None = None
 
 
 def compile_whole(
@@ -65,7 +63,6 @@ def compile_whole(
         text=compiled.as_text(),
         total_bytes=total + used.generated_code_size_in_bytes,
         code_bytes=used.generated_code_size_in_bytes,
-        bytes_accessed=(compiled.cost_analysis() or {}).get("bytes accessed"),
     )
 
 

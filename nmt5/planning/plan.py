@@ -2,7 +2,7 @@
 
 Memory is the compiler's own account, collectives come from the compiled program's text, operations
 from the model's formula (XLA's count takes a loop's body once). The time is a bound, not a
-forecast: the slowest of arithmetic and communication, as if they overlapped perfectly.
+forecast: the slowest of arithmetic, main memory and communication, as if they overlapped perfectly.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,6 +18,7 @@ from nmt5.data.layout import RowLayout
 from nmt5.data.mixture import Mixture
 from nmt5.model.config import REMAT_FULL, REMAT_NONE
 from nmt5.planning.buffers import compile_buffers, compile_whole
+from nmt5.planning.memory_traffic import moved_bytes
 from nmt5.planning.program_text import Collective, collectives
 from nmt5.planning.topologies import GIB, Topology, topology_devices
 from nmt5.training.flops import peak_flops_per_second, train_flops
@@ -78,10 +79,12 @@ class RunPlan:
       memory: of one device.
       model_flops: operations of a step by the formula, over all devices.
       recomputed_flops: those that rematerialisation adds.
-      bytes_accessed: XLA's count for one device, a loop's body counted once: a lower bound.
+      moved_bytes: what one device reads from and writes to its main memory; None where the program
+        did not fit.
       collectives: of one step; empty where the program did not fit.
       peak_flops_per_second: of all devices; None where unknown.
       link_bytes_per_second: of one device; None where unknown.
+      memory_bytes_per_second: of one device; None where unknown.
       compile_seconds: how long the compilation took here.
     """
 
@@ -92,10 +95,11 @@ class RunPlan:
     memory: Memory
     model_flops: float
     recomputed_flops: float
-    bytes_accessed: float | None
+    moved_bytes: float | None
     collectives: Sequence[Collective]
     peak_flops_per_second: float | None
     link_bytes_per_second: float | None
+    memory_bytes_per_second: float | None
     compile_seconds: float
 
     @property
@@ -135,9 +139,17 @@ class RunPlan:
         return self.sent_bytes / self.link_bytes_per_second
 
     @property
+    def memory_seconds(self) -> float | None:
+        """Time of a step's traffic with the main memory."""
+        if self.memory_bytes_per_second is None or self.moved_bytes is None:
+            return None
+        return self.moved_bytes / self.memory_bytes_per_second
+
+    @property
     def roofline_seconds(self) -> float | None:
-        """The bound: arithmetic or communication, whichever is longer."""
-        known = [t for t in (self.compute_seconds, self.communication_seconds) if t is not None]
+        """The bound: arithmetic, main memory or communication, whichever is longest."""
+        times = self.compute_seconds, self.memory_seconds, self.communication_seconds
+        known = [t for t in times if t is not None]
         return max(known) if known else None
 
     @property
@@ -200,10 +212,13 @@ def make_plan(
         ),
         model_flops=train_flops(config.model, program.layout),
         recomputed_flops=recomputed_flops(config, program.layout),
-        bytes_accessed=step.bytes_accessed,
+        moved_bytes=None if step.text is None else moved_bytes(step.text),
         collectives=[] if step.text is None else collectives(step.text),
         peak_flops_per_second=peak_of(topology, program.mesh.devices.flat),
         link_bytes_per_second=None if topology is None else topology.ici_bytes_per_second,
+        memory_bytes_per_second=(
+            None if topology is None else topology.generation.hbm_bytes_per_second
+        ),
         compile_seconds=time.monotonic() - started,
     )
 
