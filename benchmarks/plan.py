@@ -103,8 +103,11 @@ def make(row):
         "sent_bytes": plan.sent_bytes,
         "model_flops": plan.model_flops,
         "compute_seconds": plan.compute_seconds,
+        "moved_bytes": plan.moved_bytes,
+        "memory_seconds": plan.memory_seconds,
         "communication_seconds": plan.communication_seconds,
         "roofline_utilisation": plan.roofline_utilisation if plan.collectives else None,
+        "hours_at_20": plan.step_seconds(0.2) * config.train.train_steps / 3600,
         "hours_at_35": plan.step_seconds(0.35) * config.train.train_steps / 3600,
         "chips": plan.target.num_chips,
         "compile_seconds": plan.compile_seconds,
@@ -115,22 +118,24 @@ def table(found):
     """Returns the table of rows."""
     lines = [
         "| mT5 | topology (sold as) | devices | data x fsdp x tensor | fits | GiB/device of HBM | "
-        "sends GiB/device/step | arithmetic s | collectives s | bound, % of peak | "
+        "sends GiB/device/step | arithmetic s | memory s | collectives s | bound, % of peak | "
         "hours at 35% (chip-hours) |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in found:
         fits = "yes" if row["fits"] else "**no**"
-        sends, comm, bound = "-", "-", "-"
+        sends, moves, comm, bound = "-", "-", "-", "-"
         if row["collectives"]:
             sends = f"{row['sent_bytes'] / 2**30:.2f}"
+            moves = f"{row['memory_seconds']:.3f}"
             comm = f"{row['communication_seconds']:.3f}"
             bound = f"{row['roofline_utilisation']:.0%}"
         lines.append(
             f"| {row['size']} | {row['topology']} ({row['product']}) | {row['devices']} | "
             f"{' x '.join(map(str, row['mesh']))} | {fits} | {row['gib']:.2f} of "
-            f"{row['hbm_gib']:.0f} | {sends} | {row['compute_seconds']:.3f} | {comm} | {bound} | "
-            f"{row['hours_at_35']:.0f} ({row['hours_at_35'] * row['chips']:,.0f}) |"
+            f"{row['hbm_gib']:.0f} | {sends} | {row['compute_seconds']:.3f} | {moves} | "
+            f"{comm} | {bound} | {row['hours_at_35']:.0f} "
+            f"({row['hours_at_35'] * row['chips']:,.0f}) |"
         )
     return "\n".join(lines) + "\n"
 
@@ -138,10 +143,12 @@ def table(found):
 HEADER = """# Plans of the second-stage run
 
 Made by `python benchmarks/plan.py` (jax {jax}, libtpu {libtpu}): the step of `gin/runs/nmt5_*.gin`,
-compiled ahead of time; no TPU was used. Every step has {positions} encoder positions
-({rows} rows). Memory is the compiler's, collectives are counted in the program's text with the
-turns of its loops, arithmetic includes what is computed twice, and the bound is the longer of
-arithmetic at the data sheet's peak and collectives one after the other over one torus axis.
+compiled ahead of time as `nmt5 plan` does; no TPU was used. Every step has {positions} encoder
+positions ({rows} rows). GiB are the compiler's buffers; half a GiB more must be free for machine
+code. Traffic with the main memory and collectives are counted in the program's text with the turns
+of its loops, arithmetic includes what is computed twice. The bound is the longest of arithmetic at
+the data sheet's peak, memory traffic at its, and collectives one after the other over one torus
+axis; in percent, the model's own operations at that bound.
 
 """
 

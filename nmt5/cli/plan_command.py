@@ -43,6 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="list the five meshes that should be fastest of those that should fit; estimated",
     )
     parser.add_argument(
+        "--whole",
+        action="store_true",
+        help="generate the pod's machine code too, and count its size: many times the work",
+    )
+    parser.add_argument(
         "--shardings",
         action="store_true",
         help="print how every parameter and optimizer slot is split, and compile nothing",
@@ -88,7 +93,7 @@ def run(args: argparse.Namespace) -> None:
     from nmt5.planning.plan import make_plan
     from nmt5.planning.plan_text import plan_text
 
-    print(plan_text(make_plan(config, mixture, topology=topology), config))
+    print(plan_text(make_plan(config, mixture, topology=topology, whole=args.whole), config))
 
 
 def planned_mixture(workspace, config):

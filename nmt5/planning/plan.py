@@ -2,14 +2,13 @@
 
 Memory is the compiler's own account, collectives come from the compiled program's text, operations
 from the model's formula (XLA's count takes a loop's body once). The time is a bound, not a
-forecast: the slowest of arithmetic and communication, as if they overlapped perfectly.
+forecast: the slowest of arithmetic, main memory and communication, as if they overlapped perfectly.
 """
 
 from collections.abc import Mapping, Sequence
 import dataclasses
 import math
 import os
-import re
 import time
 from typing import Any
 
@@ -18,11 +17,15 @@ import jax
 from nmt5.data.layout import RowLayout
 from nmt5.data.mixture import Mixture
 from nmt5.model.config import REMAT_FULL, REMAT_NONE
+from nmt5.planning.buffers import compile_buffers, compile_whole
+from nmt5.planning.memory_traffic import moved_bytes
 from nmt5.planning.program_text import Collective, collectives
 from nmt5.planning.topologies import GIB, Topology, topology_devices
 from nmt5.training.flops import peak_flops_per_second, train_flops
 from nmt5.training.run_config import RunConfig
-from nmt5.training.step_program import StepProgram, step_program
+from nmt5.training.step_program import step_program
+
+_RESERVED_BYTES = 0.5 * GIB
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,10 +38,13 @@ class Memory:
       batch: the rows.
       kept: inputs of layers that the forward pass keeps for the backward pass; None where the
         rematerialisation policy leaves the choice to XLA. Part of `temporaries`.
-      temporaries: all that the compiler allocates besides arguments, program included; None where
-        it gave up for lack of memory.
+      temporaries: all that the compiler allocates besides arguments; None where it gave up for lack
+        of memory.
+      code: of the program itself, part of temporaries; None where no machine code was generated.
       total: what must fit.
       available: the device's memory; None where it is not known.
+      reserved: of that, what is kept free: where no machine code was generated, for it and for what
+        the runtime takes (v5e's compiler gives programs 15.75 of 16 GiB).
     """
 
     parameters: float
@@ -46,15 +52,19 @@ class Memory:
     batch: float
     kept: float | None
     temporaries: float | None
+    code: float | None
     total: float
     available: float | None
+    reserved: float = 0.0
 
     @property
     def fits(self) -> bool | None:
         """Whether it fits; None where the device's memory is not known."""
         if self.temporaries is None:
             return False
-        return None if self.available is None else self.total <= self.available
+        if self.available is None:
+            return None
+        return self.total + self.reserved <= self.available
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,10 +79,12 @@ class RunPlan:
       memory: of one device.
       model_flops: operations of a step by the formula, over all devices.
       recomputed_flops: those that rematerialisation adds.
-      bytes_accessed: XLA's count for one device, a loop's body counted once: a lower bound.
+      moved_bytes: what one device reads from and writes to its main memory; None where the program
+        did not fit.
       collectives: of one step; empty where the program did not fit.
       peak_flops_per_second: of all devices; None where unknown.
       link_bytes_per_second: of one device; None where unknown.
+      memory_bytes_per_second: of one device; None where unknown.
       compile_seconds: how long the compilation took here.
     """
 
@@ -83,10 +95,11 @@ class RunPlan:
     memory: Memory
     model_flops: float
     recomputed_flops: float
-    bytes_accessed: float | None
+    moved_bytes: float | None
     collectives: Sequence[Collective]
     peak_flops_per_second: float | None
     link_bytes_per_second: float | None
+    memory_bytes_per_second: float | None
     compile_seconds: float
 
     @property
@@ -126,9 +139,17 @@ class RunPlan:
         return self.sent_bytes / self.link_bytes_per_second
 
     @property
+    def memory_seconds(self) -> float | None:
+        """Time of a step's traffic with the main memory."""
+        if self.memory_bytes_per_second is None or self.moved_bytes is None:
+            return None
+        return self.moved_bytes / self.memory_bytes_per_second
+
+    @property
     def roofline_seconds(self) -> float | None:
-        """The bound: arithmetic or communication, whichever is longer."""
-        known = [t for t in (self.compute_seconds, self.communication_seconds) if t is not None]
+        """The bound: arithmetic, main memory or communication, whichever is longest."""
+        times = self.compute_seconds, self.memory_seconds, self.communication_seconds
+        known = [t for t in times if t is not None]
         return max(known) if known else None
 
     @property
@@ -145,13 +166,16 @@ class RunPlan:
         return self.model_flops / self.peak_flops_per_second / utilisation
 
 
-def make_plan(config: RunConfig, mixture: Mixture, *, topology: Topology | None = None) -> RunPlan:
+def make_plan(
+    config: RunConfig, mixture: Mixture, *, topology: Topology | None = None, whole: bool = False
+) -> RunPlan:
     """Compiles the step of a run and reads off what it needs.
 
     Args:
       config: the settings.
       mixture: its objectives and shares decide the rows.
       topology: the pod; None for the local devices.
+      whole: generates a pod's machine code too, for its size alone: ten times the work or more.
 
     Raises:
       ConfigError: settings that do not fit the devices; before anything is compiled.
@@ -160,21 +184,16 @@ def make_plan(config: RunConfig, mixture: Mixture, *, topology: Topology | None 
     program = step_program(config, mixture, devices=devices)
     kind = program.mesh.devices.flat[0].device_kind
     started = time.monotonic()
-    compiled, shortage = _compile(program)
+    if topology is None or whole:
+        step = compile_whole(program)
+    else:
+        step = compile_buffers(config, mixture, topology)
     parameters = _device_bytes(program.state.params)
     optimizer = _device_bytes((program.state.optimizer, program.state.skipped_steps))
     batch = _device_bytes(program.batch())
-    temporaries, total = None, shortage
-    found: list[Collective] = []
-    accessed = None
-    if compiled is not None:
-        used = compiled.memory_analysis()
-        total = used.argument_size_in_bytes + used.temp_size_in_bytes
-        total += used.output_size_in_bytes - used.alias_size_in_bytes
-        total += used.generated_code_size_in_bytes
-        temporaries = total - parameters - optimizer - batch
-        found = collectives(compiled.as_text())
-        accessed = (compiled.cost_analysis() or {}).get("bytes accessed")
+    temporaries = None
+    if step.text is not None:
+        temporaries = step.total_bytes - parameters - optimizer - batch
     return RunPlan(
         target=topology,
         device_kind=kind,
@@ -186,28 +205,22 @@ def make_plan(config: RunConfig, mixture: Mixture, *, topology: Topology | None 
             batch=batch,
             kept=kept_bytes(config, program.layout, program.rows_multiple),
             temporaries=temporaries,
-            total=total,
+            total=step.total_bytes,
+            code=step.code_bytes,
             available=_available(topology),
+            reserved=0.0 if topology is None or whole else _RESERVED_BYTES,
         ),
         model_flops=train_flops(config.model, program.layout),
         recomputed_flops=recomputed_flops(config, program.layout),
-        bytes_accessed=accessed,
-        collectives=found,
+        moved_bytes=None if step.text is None else moved_bytes(step.text),
+        collectives=[] if step.text is None else collectives(step.text),
         peak_flops_per_second=peak_of(topology, program.mesh.devices.flat),
         link_bytes_per_second=None if topology is None else topology.ici_bytes_per_second,
+        memory_bytes_per_second=(
+            None if topology is None else topology.generation.hbm_bytes_per_second
+        ),
         compile_seconds=time.monotonic() - started,
     )
-
-
-def _compile(program: StepProgram) -> tuple[Any, float]:
-    """Returns the compiled step, or None and the bytes that it would have needed."""
-    try:
-        return program.lower().compile(), 0.0
-    except jax.errors.JaxRuntimeError as error:
-        used = re.search(r"Used ([\d.]+)([KMGT]) of ([\d.]+)([KMGT])", str(error))
-        if "RESOURCE_EXHAUSTED" not in str(error) or used is None:
-            raise
-        return None, float(used.group(1)) * 2 ** (10 * ("KMGT".index(used.group(2)) + 1))
 
 
 def _device_bytes(tree: Any) -> float:

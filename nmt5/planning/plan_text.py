@@ -53,6 +53,8 @@ def _memory(plan: RunPlan, config: RunConfig) -> str:
     limit = "unknown" if memory.available is None else gib(memory.available)
     verdict = {True: "fits", False: "DOES NOT FIT", None: "cannot say whether it fits"}[memory.fits]
     lines.append(f"  {'total':12} {gib(memory.total):>8}   of {limit}: {verdict}")
+    if memory.reserved:
+        lines[-1] += f" ({gib(memory.reserved)} kept free for machine code, not generated here)"
     if memory.fits is False:
         lines.append("  nearest change that should fit (estimated, not compiled): ")
         lines[-1] += nearest_change(plan, config)
@@ -64,10 +66,10 @@ def _work(plan: RunPlan) -> str:
         f"operations of a step: {plan.model_flops:.3e} by the model's formula, and "
         f"{plan.recomputed_flops:.3e} done again",
     ]
-    if plan.bytes_accessed is not None:
+    if plan.moved_bytes is not None:
         lines.append(
-            f"bytes that a device moves in its memory: at least {plan.bytes_accessed:.3e} (XLA's "
-            "count, each loop's body once)"
+            f"bytes that a device moves to and from its memory: {plan.moved_bytes:.3e}, each "
+            "loop's body as often as it turns"
         )
     found = totals(list(plan.collectives))
     lines.append("collectives of a step, bytes that one device sends")
@@ -86,8 +88,8 @@ def _time(plan: RunPlan, config: RunConfig) -> str:
         lines[0] += "; the speed of the connections is not known"
     elif plan.memory.temporaries is not None:
         lines[0] += (
-            f", collectives {plan.communication_seconds:.3f} s, the longer of the two "
-            f"{plan.roofline_seconds:.3f} s ({plan.roofline_utilisation:.0%} of the peak)"
+            f", memory {plan.memory_seconds:.3f} s, collectives {plan.communication_seconds:.3f} s,"
+            f" the longest {plan.roofline_seconds:.3f} s ({plan.roofline_utilisation:.0%} of peak)"
         )
     steps = config.train.train_steps
     chips = None if plan.target is None else plan.target.num_chips

@@ -22,7 +22,7 @@ _KINDS = (
     "collective-permute",
     "ragged-all-to-all",
 )
-_DTYPE_BYTES = {
+DTYPE_BYTES = {
     "pred": 1, "s4": 0.5, "u4": 0.5, "s8": 1, "u8": 1, "f8e4m3fn": 1, "f8e5m2": 1, "s16": 2,
     "u16": 2, "f16": 2, "bf16": 2, "s32": 4, "u32": 4, "f32": 4, "s64": 8, "u64": 8, "f64": 8,
     "c64": 8, "c128": 16,
@@ -54,7 +54,7 @@ class Collective:
     @property
     def result_bytes(self) -> float:
         """Bytes of the result on one device."""
-        return sum(_DTYPE_BYTES.get(dtype, 4) * math.prod(dims) for dtype, dims in self.shapes)
+        return sum(DTYPE_BYTES.get(dtype, 4) * math.prod(dims) for dtype, dims in self.shapes)
 
     @property
     def sent_bytes(self) -> float:
@@ -75,43 +75,56 @@ def collectives(text: str) -> list[Collective]:
     Args:
       text: `compiled.as_text()`.
     """
-    computations, entry = _split(text)
+    computations, entry = split_computations(text)
     found: list[Collective] = []
     seen: set[tuple[str, str]] = set()
+    for line, opcode, times, loop in executed(computations, entry, into_fusions=True):
+        kind = opcode.removesuffix("-start")
+        if kind in _KINDS:
+            channel = re.search(r"channel_id=(\d+)", line)
+            key = (loop, channel.group(1)) if channel else (loop, line)
+            if key not in seen:
+                seen.add(key)
+                found.append(_collective(line, kind, opcode, times))
+    return found
 
-    def walk(name: str, times: int, loop: str) -> None:
+
+def executed(
+    computations: Mapping[str, list[str]], entry: str, *, into_fusions: bool
+) -> Iterator[tuple[str, str, int, str]]:
+    """Yields `(line, opcode, times, loop)` of every instruction that a step runs.
+
+    Args:
+      computations: `{name: lines}`.
+      entry: name of the one that runs first.
+      into_fusions: follows what fusions, asynchronous and custom calls are made of, too.
+    """
+    inside = ("fusion", "async-start", "custom-call") if into_fusions else ()
+
+    def walk(name: str, times: int, loop: str) -> Iterator[tuple[str, str, int, str]]:
         for line in computations.get(name, ()):
-            match = _OPCODE.search(_without_shape(line))
+            match = _OPCODE.search(without_shape(line))
             opcode = match.group(1) if match else ""
             if opcode == "while":
-                called = _called(line, "condition"), _called(line, "body")
-                turns = _turns(line, computations.get(called[0][0], ()))
-                walk(called[1][0], times * turns, called[1][0])
-                continue
-            kind = opcode.removesuffix("-start")
-            if kind in _KINDS:
-                channel = re.search(r"channel_id=(\d+)", line)
-                key = (loop, channel.group(1)) if channel else (loop, line)
-                if key not in seen:
-                    seen.add(key)
-                    found.append(_collective(line, kind, opcode, times))
-                continue
-            if opcode == "conditional":
+                (condition,), (body,) = called(line, "condition"), called(line, "body")
+                yield from walk(body, times * _turns(line, computations.get(condition, ())), body)
+            elif opcode == "conditional":
                 # One branch runs; the longest program stands for it.
-                branches = _called(line, "branch_computations") or (
-                    _called(line, "true_computation") + _called(line, "false_computation")
+                branches = called(line, "branch_computations") or (
+                    called(line, "true_computation") + called(line, "false_computation")
                 )
                 sizes = {branch: _size(branch, computations) for branch in branches}
-                walk(max(sizes, key=lambda branch: sizes[branch]), times, loop)
-                continue
-            if opcode in ("fusion", "call", "async-start", "custom-call"):
-                for called in _called(line, "calls") + (
-                    _called(line, "to_apply") if opcode == "call" else ()
-                ):
-                    walk(called, times, loop)
+                yield from walk(max(sizes, key=lambda branch: sizes[branch]), times, loop)
+            elif opcode == "call":
+                for part in called(line, "to_apply") + called(line, "calls"):
+                    yield from walk(part, times, loop)
+            else:
+                yield line, opcode, times, loop
+                if opcode in inside:
+                    for part in called(line, "calls"):
+                        yield from walk(part, times, loop)
 
-    walk(entry, 1, "")
-    return found
+    yield from walk(entry, 1, "")
 
 
 def totals(found: list[Collective]) -> Mapping[str, tuple[int, float]]:
@@ -124,7 +137,8 @@ def totals(found: list[Collective]) -> Mapping[str, tuple[int, float]]:
     return {kind: (int(number), size) for kind, (number, size) in ordered}
 
 
-def _split(text: str) -> tuple[dict[str, list[str]], str]:
+def split_computations(text: str) -> tuple[dict[str, list[str]], str]:
+    """Returns `{name: lines}` of a program's computations, and the name of the first to run."""
     computations: dict[str, list[str]] = {}
     entry, current = "", None
     for line in text.splitlines():
@@ -139,7 +153,7 @@ def _split(text: str) -> tuple[dict[str, list[str]], str]:
     return computations, entry
 
 
-def _without_shape(line: str) -> str:
+def without_shape(line: str) -> str:
     """Returns ` opcode(operands), attributes` of an instruction; a tuple's shape has brackets."""
     rest = line.split(" = ", 1)[1]
     if not rest.startswith("("):
@@ -152,7 +166,8 @@ def _without_shape(line: str) -> str:
     return rest
 
 
-def _called(line: str, attribute: str) -> tuple[str, ...]:
+def called(line: str, attribute: str) -> tuple[str, ...]:
+    """Returns the names of computations that an instruction's attribute has."""
     match = re.search(rf"\b{attribute}=(\{{[^}}]*\}}|%?[\w.\-]+)", line)
     if not match:
         return ()
@@ -163,10 +178,10 @@ def _called(line: str, attribute: str) -> tuple[str, ...]:
 def _size(name: str, computations: Mapping[str, list[str]]) -> int:
     lines = computations.get(name, ())
     return len(lines) + sum(
-        _size(called, computations)
+        _size(part, computations)
         for line in lines
         for attribute in ("calls", "body")
-        for called in _called(line, attribute)
+        for part in called(line, attribute)
     )
 
 
@@ -186,7 +201,7 @@ def _turns(line: str, condition: list[str] | tuple[()]) -> int:
 
 
 def _collective(line: str, kind: str, opcode: str, times: int) -> Collective:
-    rest = _without_shape(line)
+    rest = without_shape(line)
     shape = line.split(" = ", 1)[1].removesuffix(rest)
     shapes = tuple(_shapes(shape))
     if opcode.endswith("-start") and kind in ("all-gather", "collective-permute", "all-to-all"):
@@ -205,7 +220,7 @@ def _collective(line: str, kind: str, opcode: str, times: int) -> Collective:
 
 def _shapes(text: str) -> Iterator[tuple[str, tuple[int, ...]]]:
     for dtype, dims in _ARRAY.findall(text):
-        if dtype in _DTYPE_BYTES:
+        if dtype in DTYPE_BYTES:
             yield dtype, tuple(int(size) for size in dims.split(",") if size)
 
 

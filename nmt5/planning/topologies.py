@@ -4,9 +4,15 @@
     v5p:4x4x8   128 devices, one to a chip of two cores; sold as v5p-256, by cores
     v3:16x16    256 chips of two devices each: 512 devices, and v4 without megacore likewise
 
-Figures of v5e, v5p: https://cloud.google.com/tpu/docs/v5e and /v5p. Links of v3, v4: table 4 of
-"TPU v4: An Optically Reconfigurable Supercomputer" (arXiv 2304.01433). The rest is from data sheets
-as remembered. A device of v5e has 16 GiB, of which its compiler gives 15.75 to programs.
+Sources. Operations, memory and its speed of a chip: https://cloud.google.com/tpu/docs/v3, /v4,
+/v5e, /v5p and /v6e (read in 2026); of v2 JAX's own table (jax 0.10.2, `pallas/mosaic/tpu_info.py`,
+which agrees with those pages within a tenth but for v3's 140 Tflop/s). Links: the same pages give a
+chip's links together, in both directions, for v5e (400 GB/s, 4 links) and v5p (1200 GB/s, 6), one
+way for v6e (3200 Gbit/s, 4). Those of v3 and v4 (70 and 50 GB/s) are table 4 of "TPU v4: An
+Optically Reconfigurable Supercomputer" (arXiv 2304.01433), of v2 (496 Gbit/s) "A Domain-Specific
+Supercomputer for Training Deep Neural Networks". https://jax-ml.github.io/scaling-book/tpus puts
+links a tenth lower, v3's at 100 GB/s. A device of v5e has 16 GiB, of which its compiler gives 15.75
+to programs.
 """
 
 from collections.abc import Sequence
@@ -58,12 +64,12 @@ class Generation:
 # name, dimensions, devices and cores of a chip, operations/s, HBM, HBM bytes/s, links of a chip,
 # bytes/s of a link, what the product's name counts, the product
 _TABLE = (
-    ("v2", 2, 2, 2, 23e12, 8 * GIB, 350e9, 4, 62e9, "cores", "v2"),
+    ("v2", 2, 2, 2, 23e12, 8 * GIB, 358e9, 4, 62e9, "cores", "v2"),
     ("v3", 2, 2, 2, 61.5e12, 16 * GIB, 450e9, 4, 70e9, "cores", "v3"),
-    ("v4", 3, 2, 2, 137.5e12, 16 * GIB, 614e9, 6, 50e9, "cores", "v4"),
+    ("v4", 3, 2, 2, 137.5e12, 16 * GIB, 600e9, 6, 50e9, "cores", "v4"),
     ("v5e", 2, 1, 1, 197e12, 16 * GIB, 819e9, 4, 50e9, "chips", "v5litepod"),
     ("v5p", 3, 1, 2, 459e12, 95 * GIB, 2765e9, 6, 100e9, "cores", "v5p"),
-    ("v6e", 2, 1, 1, 918e12, 32 * GIB, 1640e9, 4, 112e9, "chips", "v6e"),
+    ("v6e", 2, 1, 1, 918e12, 32 * GIB, 1600e9, 4, 100e9, "chips", "v6e"),
 )
 GENERATIONS = {row[0]: Generation(*row) for row in _TABLE}
 

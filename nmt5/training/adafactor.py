@@ -25,6 +25,7 @@ from nmt5.core.target import num_parts_of, target_platform
 _GROUP = 8
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Slots:
     """Second moments of one parameter; those that it does not use have shape (1,).

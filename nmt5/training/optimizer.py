@@ -19,6 +19,8 @@ Source:
 
 from collections.abc import Callable, Mapping
 import dataclasses
+import functools
+import re
 from typing import Any
 
 import jax
@@ -27,6 +29,7 @@ import numpy as np
 import optax
 
 from nmt5.core.errors import ConfigError, unknown_name
+from nmt5.core.pytrees import flatten_paths, unflatten_paths
 from nmt5.training.adafactor import Slots, scaled_update
 from nmt5.training.rounding import round_at_random
 from nmt5.training.schedules import SCHEDULES
@@ -137,6 +140,7 @@ def update_params(
     step: jax.Array,
     config: Any,
     wanted: jax.Array | None = None,
+    layers_together: bool = False,
 ) -> tuple[Params, dict[str, Any]]:
     """Makes one update.
 
@@ -147,40 +151,55 @@ def update_params(
       step: the run's step, for the learning rate.
       config: the `OptimizerConfig`.
       wanted: bool scalar on the device; False leaves parameters and state as they are.
+      layers_together: works on what differs in the layer's number alone as one array. The numbers
+        are the same, but the program does not grow with the layers: updating mT5-XXL's 552 arrays
+        one by one took five sixths of the operations in its step's program.
 
     Returns:
       The new parameters and the new state.
     """
-    count = state["count"]
-    stored = dict(state)
+    groups = _groups(params, layers_together=layers_together)
+    stored = {
+        name: tree if name == "count" else _together(tree, groups) for name, tree in state.items()
+    }
+    held, grads = _together(params, groups), _together(grads, groups)
+    new_params, new_state = _update(
+        grads, stored, held, groups=groups, rate=config.rate(step), config=config
+    )
+    if wanted is not None:
+        # A choice of each entry: `lax.cond` copied all parameters first (1.2 GB for mT5-small).
+        new_params, new_state = jax.tree.map(
+            lambda new, old: jnp.where(wanted, new, old), (new_params, new_state), (held, stored)
+        )
+    return _apart(new_params, groups), {
+        name: part if name == "count" else _apart(part, groups) for name, part in new_state.items()
+    }
+
+
+def _update(grads, stored, params, *, groups, rate, config):
+    count, state = stored["count"], stored
     if config.statistics_dtype != "float32":
         state = jax.tree.map(
             lambda slot: slot.astype(jnp.float32) if slot.dtype == jnp.bfloat16 else slot, stored
         )
-    decay = 1.0 - (count + 1).astype(jnp.float32) ** -config.decay_rate
-    rate = config.rate(step)
-    leaves, structure = jax.tree.flatten(params)
-    columns = [jax.tree.leaves(tree) for tree in (grads, *(state[name] for name in _SLOTS))]
-    updates, slots = [], []
-    for param, grad, v_row, v_col, v in zip(leaves, *columns, strict=True):
-        update, new = scaled_update(
-            grad,
-            Slots(v_row=v_row, v_col=v_col, v=v),
-            param,
-            decay=decay,
-            rate=rate,
-            epsilon=config.epsilon,
-            min_size=config.min_dim_size_to_factor,
-            clipping_threshold=config.clipping_threshold,
-            min_parameter_scale=(
-                config.min_parameter_scale if config.multiply_by_parameter_scale else None
-            ),
-        )
-        updates.append(update)
-        slots.append(new)
-    updates = structure.unflatten(updates)
+    one = functools.partial(
+        scaled_update,
+        decay=1.0 - (count + 1).astype(jnp.float32) ** -config.decay_rate,
+        rate=rate,
+        epsilon=config.epsilon,
+        min_size=config.min_dim_size_to_factor,
+        clipping_threshold=config.clipping_threshold,
+        min_parameter_scale=(
+            config.min_parameter_scale if config.multiply_by_parameter_scale else None
+        ),
+    )
+    updates, slots = {}, {}
+    for name, param in params.items():
+        own = [state[slot][name] for slot in _SLOTS]
+        move = one if len(groups[name]) == 1 else jax.vmap(one)
+        updates[name], slots[name] = move(grads[name], Slots(*own), param)
     new_state = {"count": optax.safe_increment(count)} | {
-        name: structure.unflatten([getattr(slot, name) for slot in slots]) for name in _SLOTS
+        slot: {name: getattr(new, slot) for name, new in slots.items()} for slot in _SLOTS
     }
     if config.beta1 is not None:
         # Kept as what is subtracted, which is T5X's sign and not optax.adafactor's.
@@ -190,13 +209,38 @@ def update_params(
         updates = jax.tree.map(jnp.negative, new_state["m"])
     if config.statistics_dtype != "float32":
         new_state = _rounded(new_state)
-    new_params = optax.apply_updates(params, updates)
-    if wanted is None:
-        return new_params, new_state
-    # A choice of each entry: `lax.cond` copied all parameters first (1.2 GB for mT5-small).
-    return jax.tree.map(
-        lambda new, old: jnp.where(wanted, new, old), (new_params, new_state), (params, stored)
-    )
+    return optax.apply_updates(params, updates), new_state
+
+
+def _groups(params: Params, *, layers_together: bool) -> dict[str, list[str]]:
+    """Returns `{name: paths}` of the parameters that are updated as one array, layer by layer.
+
+    In the order in which the model stacks them: their gradients then are one array already.
+    """
+    if not layers_together:
+        return {path: [path] for path in flatten_paths(params)}
+    groups: dict[str, dict[int, str]] = {}
+    for path in flatten_paths(params):
+        number = re.search(r"\blayers_(\d+)\b", path)
+        name = path if number is None else path.replace(number.group(), "layers", 1)
+        groups.setdefault(name, {})[int(number.group(1)) if number else 0] = path
+    return {name: [paths[i] for i in sorted(paths)] for name, paths in groups.items()}
+
+
+def _together(tree: Params, groups: Mapping[str, list[str]]) -> dict[str, jax.Array]:
+    leaves = flatten_paths(tree)
+    return {
+        name: leaves[paths[0]] if len(paths) == 1 else jnp.stack([leaves[path] for path in paths])
+        for name, paths in groups.items()
+    }
+
+
+def _apart(leaves: Mapping[str, jax.Array], groups: Mapping[str, list[str]]) -> dict[str, Any]:
+    flat = {}
+    for name, paths in groups.items():
+        parts = [leaves[name]] if len(paths) == 1 else leaves[name]
+        flat |= dict(zip(paths, parts, strict=True))
+    return unflatten_paths(flat)
 
 
 def _rounded(state: Mapping[str, Any]) -> dict[str, Any]:

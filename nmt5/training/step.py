@@ -273,6 +273,7 @@ def train_step(
             step=state.step,
             config=config.optimizer,
             wanted=is_finite,
+            layers_together=config.model.scan_layers,
         )
     skipped = 1 - is_finite.astype(jnp.int32)
     new_state = TrainState(

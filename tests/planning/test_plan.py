@@ -15,6 +15,7 @@ from nmt5.partitioning.mesh import MeshConfig
 from nmt5.planning.advice import best_meshes, nearest_change
 from nmt5.planning.plan import make_plan
 from nmt5.planning.plan_text import plan_text
+from nmt5.planning.program_text import totals
 from nmt5.planning.topologies import GIB, find_topology
 from nmt5.training.optimizer import OptimizerConfig
 from nmt5.training.run_config import RunConfig, TrainConfig
@@ -160,11 +161,9 @@ def test_nearest_change_is_named(local_plan):
     assert nearest_change(short, config).startswith("model_config.remat = 'full'")
 
 
-@needs_libtpu
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-def test_plan_for_a_pod_without_one():
-    config = run_config(
+@pytest.fixture(scope="module")
+def pod_run():
+    return run_config(
         mesh=MeshConfig(data=2, fsdp=2, tensor=2),
         dtype="bfloat16",
         scan_layers=True,
@@ -172,15 +171,36 @@ def test_plan_for_a_pod_without_one():
         vocab_size=4096,
         num_heads=4,
     )
-    plan = make_plan(config, ONE_SHAPE, topology=find_topology("v5e:2x4"))
-    assert plan.device_kind == "TPU v5 lite"
-    assert plan.memory.fits is True
-    assert plan.communication_seconds > 0
-    whole_table = config.model.vocab_size * config.model.emb_dim
-    for one in plan.collectives:
+
+
+@pytest.fixture(scope="module")
+def pod_plan(pod_run):
+    return make_plan(pod_run, ONE_SHAPE, topology=find_topology("v5e:2x4"))
+
+
+@needs_libtpu
+@pytest.mark.timeout(600)
+def test_plan_for_a_pod_without_one(pod_run, pod_plan):
+    assert pod_plan.device_kind == "TPU v5 lite"
+    assert pod_plan.memory.fits is True
+    assert pod_plan.memory.code is None
+    assert pod_plan.communication_seconds > 0
+    assert max(one.times for one in pod_plan.collectives) >= pod_run.model.num_encoder_layers
+    whole_table = pod_run.model.vocab_size * pod_run.model.emb_dim
+    for one in pod_plan.collectives:
         if one.kind == "all-gather":
             sizes = [_product(dims) for _, dims in one.shapes]
             assert max(sizes) < whole_table / 2, one
+
+
+@needs_libtpu
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_plan_without_machine_code_says_the_same(pod_run, pod_plan):
+    whole = make_plan(pod_run, ONE_SHAPE, topology=find_topology("v5e:2x4"), whole=True)
+    assert whole.memory.code > 0
+    assert pod_plan.memory.total == pytest.approx(whole.memory.total - whole.memory.code, rel=0.01)
+    assert totals(list(pod_plan.collectives)) == totals(list(whole.collectives))
 
 
 def _product(dims):

@@ -1,5 +1,7 @@
 """Adafactor equals the published rule, written here in NumPy, and optax's own composition."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -141,3 +143,38 @@ def test_config_lists_all_faults():
     assert "nearest: 'inverse_square_root'" in message
     assert "learning_rate is -1.0" in message
     assert "beta1 is 1.0" in message
+
+
+@pytest.mark.parametrize(("settings", "wanted"), [({}, True), ({"beta1": 0.9}, True), ({}, False)])
+def test_layers_together_get_what_each_gets_alone(settings, wanted):
+    """Twelve layers, so that their order as text (0, 1, 10, 11, 2 ...) would be seen."""
+    config = OptimizerConfig(schedule="constant", learning_rate=0.1, **settings)
+    rng = np.random.default_rng(0)
+    shapes = {"kernel": (130, 140), "scale": (130,)}
+
+    def values(scale):
+        layers = {
+            f"layers_{i}": {
+                name: (scale * (i + 1) * rng.standard_normal(shape)).astype(np.float32)
+                for name, shape in shapes.items()
+            }
+            for i in range(12)
+        }
+        return {"encoder": layers | {"norm": {"scale": np.ones(130, np.float32)}}}
+
+    params, grads = values(0.1), values(1.0)
+    update = functools.partial(
+        update_params, step=jnp.int32(0), config=config, wanted=jnp.bool_(wanted)
+    )
+    alone = together = (params, init_optimizer(params, config=config))
+    for _ in range(2):
+        alone = update(grads, alone[1], alone[0])
+        together = update(grads, together[1], together[0], layers_together=True)
+    assert jax.tree.structure(alone) == jax.tree.structure(together)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9), alone, together
+    )
+    moved = np.abs(
+        together[0]["encoder"]["layers_10"]["kernel"] - params["encoder"]["layers_10"]["kernel"]
+    )
+    assert (moved.max() > 0) == wanted
