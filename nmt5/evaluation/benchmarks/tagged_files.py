@@ -22,8 +22,8 @@ UPOS_TAGS = (
 
 
 _BROKEN_XSID_TAG = "Orecurring_datetime"
-# xSID joins two data sets and maps the labels of one to those of the other. Its valid and test files
-# hold mapped intents only, its training side still the one that its own table maps:
+# xSID joins two data sets and maps the labels of one to those of the other. Its valid and test
+# files hold mapped intents only, its training side still the one that its own table maps:
 # https://github.com/mainlp/xsid/blob/157d4ba3d9568841038004377dac44eaa56cac5c/scripts/mapping.txt
 XSID_INTENT_NAMES = {"GetWeather": "weather/find"}
 
