@@ -110,7 +110,7 @@ def main() -> int:
             )
             others = {one: found["accuracy"]["value"] for one, found in scores.items()}
             shown = [f"{one} {value:.1f}" for one, value in others.items() if one != "en"]
-            print(f"  never trained on: {', '.join(shown)}  (one of 19 classes by chance: 5.3)")
+            print(f"  never trained on: {', '.join(shown)}  (one of 18 classes by chance: 5.6)")
             continue
         limit = max(found["span_f1"]["num_examples"] for found in scores.values())
         lexicon = lexicon_scores(args.data, languages=scores, limit=limit)

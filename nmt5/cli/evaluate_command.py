@@ -28,9 +28,10 @@ of a task:
   Evaluation.compare          (('first', 'second'), ...) runs whose difference is tested, paired
   MIXTURE_OR_TASK_NAME, CHECKPOINT_PATH, EVAL_OUTPUT_DIR   T5X's names for TaskConfig.name,
                               Evaluation.runs and .output_dir
+  TaskConfig.name='tatoeba' or 'bucc': translations found by encoder states, EvalConfig.layer
 of held-out text:
   Evaluation.text             'gettext' (extra `demo`), or a TSV file whose header names languages
-  EvalConfig.split, EvalConfig.translate_languages, EvalConfig.metrics, ...
+  EvalConfig.split, EvalConfig.layer, EvalConfig.translate_languages, ...
   NAME/EvalConfig.<setting>   for one of the runs only
 
 example:
@@ -40,6 +41,8 @@ example:
     --gin.Workspace.vocabulary=bytes
 """
 GETTEXT = "gettext"
+# Of `nmt5.evaluation.sentence_retrieval`, which is not imported for --help.
+SENTENCE_TASKS = ("tatoeba", "bucc")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -107,7 +110,10 @@ def run(args: argparse.Namespace) -> None:
     for name in evaluation.runs or ("predictions",):
         with settings.named_scope(name):
             configs[name] = settings.build("EvalConfig"), settings.build("DecodingConfig")
-    if task.name or task.files:
+    if task.name in SENTENCE_TASKS and not task.files:
+        layers = {name: pair[0].layer for name, pair in configs.items()}
+        _run_sentences(workspace, evaluation, task, layers)
+    elif task.name or task.files:
         _run_task(workspace, evaluation, task, {name: pair[1] for name, pair in configs.items()})
     else:
         _run_held_out(workspace, evaluation, configs)
@@ -171,12 +177,56 @@ def _run_task(workspace, evaluation: Evaluation, task: Any, decodings: Mapping[s
         )
         path = outputs[second] / f"difference_from_{first}.json"
         write_json(path, found)
-        print(f"{second} - {first}, {benchmark.main_score}, paired over examples:")
-        for language, one in found.items():
-            print(
-                f"  {language:12} {one['value']:+7.2f}   {one['low']:+.2f} to {one['high']:+.2f}   "
-                f"p = {one['p_value']:.3f}"
-            )
+        _print_differences(
+            f"{second} - {first}, {benchmark.main_score}, paired over examples:", found
+        )
+
+
+def _run_sentences(workspace, evaluation: Evaluation, task: Any, layers: Mapping[str, Any]) -> None:
+    from nmt5.core.files import write_json
+    from nmt5.data.vocabulary import Vocabulary
+    from nmt5.evaluation.sentence_retrieval import compare_sentences, evaluate_sentences
+    from nmt5.evaluation.task_runner import TaskEvaluation, score_table
+
+    if evaluation.predictions or evaluation.split:
+        raise ConfigError(
+            f"{task.name}: Evaluation.predictions and .split are for tasks with outputs of text"
+        )
+    wanted = TaskEvaluation(
+        languages=tuple(evaluation.languages),
+        max_examples=evaluation.max_examples,
+        num_draws=evaluation.num_draws,
+    )
+    vocabulary = Vocabulary.load(workspace.vocabulary)
+    outputs = {name: _output_dir(evaluation, name) for name in layers}
+    for name, layer in layers.items():
+        result = evaluate_sentences(
+            evaluation.runs[name],
+            name=task.name,
+            task=task,
+            wanted=wanted,
+            vocabulary=vocabulary,
+            output_dir=outputs[name],
+            layer=layer,
+            say=lambda line: print(line, flush=True),
+            progress=_progress if sys.stderr.isatty() else None,
+        )
+        print(f"{name}, step {result['step']}: {task.name}\n{score_table(result)}", flush=True)
+    for first, second in evaluation.compare:
+        found = compare_sentences(
+            outputs[first], second=outputs[second], name=task.name, task=task, wanted=wanted
+        )
+        write_json(outputs[second] / f"difference_from_{first}.json", found)
+        _print_differences(f"{second} - {first}, accuracy, paired over sentences:", found)
+
+
+def _print_differences(title: str, found: Mapping[str, Mapping[str, float]]) -> None:
+    print(title)
+    for language, one in found.items():
+        print(
+            f"  {language:12} {one['value']:+7.2f}   {one['low']:+.2f} to {one['high']:+.2f}   "
+            f"p = {one['p_value']:.3f}"
+        )
 
 
 def _output_dir(evaluation: Evaluation, name: str) -> epath.Path:

@@ -57,3 +57,20 @@ def batches_by_length(
                 tokens = [*token_lists[index], eos]
                 tokens_BS[row, : len(tokens)] = tokens
             yield Batch(chosen, tokens_BS)
+
+
+def batches_in_parts(
+    token_lists: Sequence[Sequence[int]], *, rows: int, eos: int, pad: int = 0
+) -> Iterator[list[Batch]]:
+    """Yields all sequences, `rows` at a time, the longest first, each batch in parts of one width.
+
+    The encoder's work grows with the width, a decoder's step hardly: the parts are encoded one by
+    one and decoded together.
+
+    Arguments and errors as `batches_by_length`.
+    """
+    order = sorted(range(len(token_lists)), key=lambda i: -len(token_lists[i]))
+    for start in range(0, len(order), rows):
+        chosen = order[start : start + rows]
+        parts = batches_by_length([token_lists[i] for i in chosen], rows=rows, eos=eos, pad=pad)
+        yield [Batch([chosen[i] for i in part.indices], part.tokens_BS) for part in parts]

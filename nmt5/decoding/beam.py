@@ -75,6 +75,7 @@ def beam_search(
     alpha: float = 0.6,
     rule: LengthRule = LengthRule.T5X,
     early_stopping: EarlyStopping = "no",
+    real_G: Bool[Array, "G"] | None = None,
 ) -> Decoded:
     """Finds probable sequences for each source, all beams of all sources in one batch.
 
@@ -95,6 +96,8 @@ def beam_search(
       alpha: exponent of the length; 0 compares plain sums, larger favours longer outputs.
       rule: whose length rule.
       early_stopping: HF's setting (its False, True and "never"); T5X has none.
+      real_G: False for sources that only fill up the array; what is written there means nothing.
+        None: all real.
 
     Returns:
       Ids (G, E, T) flattened to (G x E, T), best first within a source, and their scores. With
@@ -192,7 +195,7 @@ def beam_search(
         done_GET=empty_GET,
         done_scores_GE=jnp.full((num_sources, E), _NEVER),
         is_done_GE=jnp.zeros((num_sources, E), jnp.bool_),
-        open_G=jnp.ones((num_sources,), jnp.bool_),
+        open_G=jnp.ones((num_sources,), jnp.bool_) if real_G is None else real_G,
         cache=cache,
     )
     tokens_GET, scores_GE = _outcome(beams)

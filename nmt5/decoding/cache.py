@@ -32,7 +32,7 @@ class Best(NamedTuple):
 
 # Columns of a block: the maxima of blocks say which few blocks can hold the best ids.
 _BLOCK = 128
-_LEAST_BLOCKS = 64
+_LEAST_BLOCKS = 32
 
 
 def best_continuations(
@@ -61,7 +61,12 @@ def best_continuations(
     allowed_V = (ids_V < num_ids) & (ids_V != pad)
     masked_NV = jnp.where(allowed_V[None, :], logits_NV, -jnp.inf)
     num_blocks = vocab // _BLOCK
-    if vocab % _BLOCK or num_blocks < max(_LEAST_BLOCKS, 2 * count):
+    if count == 1:
+        # The lowest of the best ids. XLA's CPU code for argmax carries two values and is slow.
+        best_NX = jnp.max(masked_NV, axis=-1, keepdims=True)
+        at_best_NV = jnp.where(masked_NV == best_NX, ids_V, vocab - 1)
+        ids_NX = jnp.min(at_best_NV, axis=-1, keepdims=True)
+    elif vocab % _BLOCK or num_blocks < max(_LEAST_BLOCKS, 2 * count):
         best_NX, ids_NX = lax.top_k(masked_NV, count)
     else:
         blocks_NCB = masked_NV.reshape(rows, num_blocks, _BLOCK)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from jax import lax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from nmt5.decoding.cache import (
     Cache,
@@ -56,6 +56,7 @@ def choose_each(
     max_tokens: int,
     eos: int,
     pad: int,
+    real_N: Bool[Array, "N"] | None = None,
 ) -> Decoded:
     """Extends every sequence by the id that `choose` picks until all have ended.
 
@@ -74,6 +75,7 @@ def choose_each(
       max_tokens: T, the longest output, end of sequence included.
       eos: id of the end of a sequence.
       pad: id of padding, never written before the end.
+      real_N: False for rows that only fill up the array; nothing is written there. None: all real.
 
     Returns:
       Ids, and the sum of the log probabilities of those that were written. A sequence that was
@@ -83,7 +85,7 @@ def choose_each(
         position=jnp.zeros((), jnp.int32),
         rows_N=jnp.arange(num_sequences, dtype=jnp.int32),
         last_N=jnp.full((num_sequences,), pad, jnp.int32),
-        ended_N=jnp.zeros((num_sequences,), jnp.bool_),
+        ended_N=jnp.zeros((num_sequences,), jnp.bool_) if real_N is None else ~real_N,
         tokens_NT=jnp.full((num_sequences, max_tokens), pad, jnp.int32),
         scores_N=jnp.zeros((num_sequences,), jnp.float32),
         cache=cache,
@@ -138,6 +140,7 @@ def greedy_search(
     num_ids: int,
     eos: int,
     pad: int = 0,
+    real_N: Bool[Array, "N"] | None = None,
 ) -> Decoded:
     """Writes the most probable id at every position.
 
@@ -159,4 +162,5 @@ def greedy_search(
         max_tokens=max_tokens,
         eos=eos,
         pad=pad,
+        real_N=real_N,
     )

@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from nmt5.core.errors import ConfigError
 from nmt5.decoding.cache import Cache, ReorderFunction, StepFunction, allowed_log_probs
@@ -43,6 +43,7 @@ def sample(
     num_ids: int,
     eos: int,
     pad: int = 0,
+    real_N: Bool[Array, "N"] | None = None,
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
@@ -61,6 +62,7 @@ def sample(
       num_ids: ids of the vocabulary; larger ones are never written.
       eos: id of the end of a sequence.
       pad: id of padding.
+      real_N: False for rows that only fill up the array; None: all real.
       temperature: divides the log probabilities; towards 0 the draw becomes greedy.
       top_k: draw from this many best ids only; 0 for all.
       top_p: draw from the nucleus of this probability only; 1 for all.
@@ -93,6 +95,7 @@ def sample(
         max_tokens=max_tokens,
         eos=eos,
         pad=pad,
+        real_N=real_N,
     )
 
 

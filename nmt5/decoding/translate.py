@@ -10,14 +10,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
 
-from nmt5.decoding.batching import WIDTHS, batches_by_length
+from nmt5.decoding.batching import WIDTHS, batches_in_parts
 from nmt5.decoding.beam import LengthRule, beam_search, best_of_beams
 from nmt5.decoding.cache import pick_rows
 from nmt5.decoding.decoding_config import DecodingConfig
 from nmt5.decoding.greedy import Decoded, greedy_search
 from nmt5.decoding.sampling import sample
 from nmt5.model.config import ModelConfig
-from nmt5.model.network import Transformer, empty_cache
+from nmt5.model.masks import MASKED
+from nmt5.model.network import Memory, Transformer, empty_cache
 
 # Finite, for a probability of zero must not meet another minus infinity; far below any logit and
 # below the score that beam search gives to what it has not found.
@@ -56,6 +57,7 @@ def translate(
     """Decodes every source.
 
     Sources are sorted by length into a few static shapes; a shape is compiled once per process.
+    Short sources are encoded apart from long ones and decoded together with them.
     An output does not depend on the sources that it is decoded with, up to rounding.
 
     Args:
@@ -82,16 +84,21 @@ def translate(
     num_unfinished = num_done = 0
     prefixes = output_prefixes or [()] * len(cut)
     longest_prefix = max(map(len, prefixes), default=0)
-    for batch in batches_by_length(cut, rows=decoding.batch_rows, eos=eos, pad=pad):
-        # Rows beyond the sources have no index; any will do.
-        indices_B = np.zeros(len(batch.tokens_BS), np.int32)
-        indices_B[: len(batch.indices)] = batch.indices
-        prefix_BP = np.full((len(batch.tokens_BS), longest_prefix), pad, np.int32)
-        for row, index in enumerate(batch.indices):
+    for parts in batches_in_parts(cut, rows=decoding.batch_rows, eos=eos, pad=pad):
+        memory = _together(
+            [_encode(params, part.tokens_BS, config=config) for part in parts],
+            rows=[len(part.indices) for part in parts],
+        )
+        indices = [index for part in parts for index in part.indices]
+        num_rows = memory.mask_B11S.shape[0]
+        indices_B = np.full(num_rows, -1, np.int32)
+        indices_B[: len(indices)] = indices
+        prefix_BP = np.full((num_rows, longest_prefix), pad, np.int32)
+        for row, index in enumerate(indices):
             prefix_BP[row, : len(prefixes[index])] = prefixes[index]
         decoded = _decode(
             params,
-            batch.tokens_BS,
+            memory,
             indices_B,
             prefix_BP,
             config=config,
@@ -101,23 +108,61 @@ def translate(
             decoding=decoding,
         )
         tokens_BT, scores_B = jax.device_get((decoded.tokens_NT, decoded.scores_N))
-        for row, index in enumerate(batch.indices):
+        for row, index in enumerate(indices):
             output = tokens_BT[row, len(prefixes[index]) :].tolist()
             ended = eos in output
             num_unfinished += not ended
             ids[index] = output[: output.index(eos)] if ended else output
             scores[index] = float(scores_B[row])
-        num_done += len(batch.indices)
+        num_done += len(indices)
         if progress is not None:
             progress(num_done, len(cut))
     num_cut = sum(len(tokens) > longest for tokens in token_lists)
     return Outputs(ids, scores, num_cut, num_unfinished)
 
 
+@functools.partial(jax.jit, static_argnames="config")
+def _encode(
+    params: Mapping[str, Any], tokens_BS: Int[Array, "B S"], *, config: ModelConfig
+) -> Memory:
+    apply = functools.partial(Transformer(config).apply, {"params": params})
+    encoded_BSD = apply(tokens_BS, method="encode")
+    return apply(encoded_BSD, tokens_BS, method="start_decoding")
+
+
+def _together(parts: Sequence[Memory], *, rows: Sequence[int]) -> Memory:
+    """Returns one memory of the first `rows` of each part, filled up to a power of two rows."""
+    if len(parts) == 1:
+        return parts[0]
+    ends = np.cumsum([0, *(part.mask_B11S.shape[0] for part in parts)])
+    real = [ends[number] + row for number, some in enumerate(rows) for row in range(some)]
+    wanted_B = np.zeros(1 << (len(real) - 1).bit_length(), np.int32)
+    wanted_B[: len(real)] = real
+    return _joined(tuple(parts), wanted_B)
+
+
+@jax.jit
+def _joined(parts: tuple[Memory, ...], rows_B: Int[Array, "B"]) -> Memory:
+    width = max(part.mask_B11S.shape[-1] for part in parts)
+
+    def join(*leaves: Array, axis: int, fill: float) -> Array:
+        def widened(leaf: Array) -> Array:
+            room = [(0, 0)] * leaf.ndim
+            room[axis] = (0, width - leaf.shape[axis])
+            return jnp.pad(leaf, room, constant_values=fill)
+
+        return jnp.concatenate([widened(leaf) for leaf in leaves])[rows_B]
+
+    layers = jax.tree.map(
+        lambda *leaves: join(*leaves, axis=2, fill=0), *(part.layers for part in parts)
+    )
+    return Memory(layers, join(*(part.mask_B11S for part in parts), axis=3, fill=MASKED))
+
+
 @functools.partial(jax.jit, static_argnames=("config", "num_ids", "eos", "pad", "decoding"))
 def _decode(
     params: Mapping[str, Any],
-    tokens_BS: Int[Array, "B S"],
+    memory: Memory,
     indices_B: Int[Array, "B"],
     prefix_BP: Int[Array, "B P"],
     *,
@@ -129,7 +174,8 @@ def _decode(
 ) -> Decoded:
     model = Transformer(config)
     variables = {"params": params}
-    num_sources = tokens_BS.shape[0]
+    num_sources = indices_B.shape[0]
+    real_B = indices_B >= 0
 
     def step(last_N, carried):
         logits_N1V, cache = model.apply(
@@ -151,9 +197,8 @@ def _decode(
             memory = pick_rows(memory, rows_M[::beams] // beams)
         return pick_rows(by_row, rows_M) | {"memory": memory}
 
-    encoded_BSD = model.apply(variables, tokens_BS, method="encode")
     carried = {
-        "memory": model.apply(variables, encoded_BSD, tokens_BS, method="start_decoding"),
+        "memory": memory,
         "cache": empty_cache(config, num_rows=num_sources * beams, max_length=length),
         "prefix_NP": jnp.repeat(prefix_BP, beams, axis=0),
     }
@@ -167,6 +212,7 @@ def _decode(
             alpha=decoding.alpha,
             rule=LengthRule(decoding.length_rule),
             early_stopping=decoding.early_stopping,
+            real_G=real_B,
             **common,
         )
         return best_of_beams(decoded, beam_size=beams)
@@ -178,9 +224,10 @@ def _decode(
             temperature=decoding.temperature,
             top_k=decoding.top_k,
             top_p=decoding.top_p,
+            real_N=real_B,
             **common,
         )
-    return greedy_search(step, num_sequences=num_sources, **common)
+    return greedy_search(step, num_sequences=num_sources, real_N=real_B, **common)
 
 
 def _forced(

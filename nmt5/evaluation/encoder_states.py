@@ -1,6 +1,11 @@
-"""One vector per text: the mean of the encoder's last states over its tokens."""
+"""One vector per text: the mean of an encoder layer's states over its tokens.
+
+The states of a layer that is not the last go through the encoder's final norm too: without it the
+sizes of T5's residual stream, which grow from layer to layer, would decide.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
+import dataclasses
 import functools
 from typing import Any
 
@@ -9,12 +14,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
 
+from nmt5.core.errors import ConfigError
 from nmt5.decoding.batching import WIDTHS, batches_by_length
 from nmt5.model.config import ModelConfig
 from nmt5.model.network import Transformer
 
 # What a score that rests on these vectors must say.
-LAYER, POOLING = "last", "mean over tokens, end of sequence read but not averaged"
+POOLING = "mean over tokens, end of sequence read but not averaged"
+
+
+def layer_name(layer: int | None) -> str:
+    """Returns a layer as signatures say it."""
+    return "last" if layer is None else str(layer)
 
 
 def mean_states(
@@ -22,6 +33,7 @@ def mean_states(
     *,
     config: ModelConfig,
     token_lists: Sequence[Sequence[int]],
+    layer: int | None = None,
     eos: int = 1,
     pad: int = 0,
     max_input_tokens: int = 256,
@@ -37,6 +49,7 @@ def mean_states(
       params: the model's parameters.
       config: the model.
       token_lists: ids without end of sequence and without task prefix.
+      layer: whose states, from 1; None for the last.
       eos: id of the end of a sequence.
       pad: id of padding.
       max_input_tokens: longer texts are cut; end of sequence included.
@@ -45,7 +58,17 @@ def mean_states(
 
     Returns:
       float32 (texts, D), in the order of the texts.
+
+    Raises:
+      ConfigError: the encoder has no such layer.
     """
+    if layer is not None:
+        if not 1 <= layer <= config.num_encoder_layers:
+            raise ConfigError(
+                f"encoder states: layer {layer}, expected 1 to {config.num_encoder_layers}"
+            )
+        # A shorter encoder with the same parameters; what it does not name is not read.
+        config = dataclasses.replace(config, num_encoder_layers=layer)
     longest = min(max_input_tokens, WIDTHS[-1]) - 1
     cut = [list(tokens[:longest]) for tokens in token_lists]
     means_ND = np.zeros((len(cut), config.emb_dim), np.float32)

@@ -42,6 +42,7 @@ class EvalConfig:
     Attributes:
       split: name of the held-out split, part of every signature.
       min_messages: retrieval leaves out languages with fewer translated messages.
+      layer: encoder layer whose states are compared, from 1; None for the last.
       centre: subtract each language's mean vector before comparing.
       translate_languages: translated from and to English; none for a model without parallel data.
       max_messages: at most so many messages per direction; None for all.
@@ -58,6 +59,7 @@ class EvalConfig:
 
     split: str = "test"
     min_messages: int = 20
+    layer: int | None = None
     centre: bool = False
     translate_languages: tuple[str, ...] = ()
     max_messages: int | None = None
@@ -80,8 +82,10 @@ class EvalConfig:
                 raise ConfigError(
                     f"EvalConfig.{field} is {getattr(self, field)}; it must be {least} or more"
                 )
-        if self.max_messages is not None and self.max_messages < 1:
-            raise ConfigError("EvalConfig.max_messages must be 1 or more, or None for all")
+        for field, none in (("max_messages", "all"), ("layer", "the last")):
+            value = getattr(self, field)
+            if value is not None and value < 1:
+                raise ConfigError(f"EvalConfig.{field} must be 1 or more, or None for {none}")
         check_code_template(self.code_template, where="EvalConfig")
         check_code_position(self.code_position, where="EvalConfig")
 
@@ -138,7 +142,7 @@ def evaluate(
     started = time.monotonic()
     say(f"{directory}: retrieval among {len(messages)} held-out messages")
     found = retrieval.find_translations(
-        _encoder(model, decoding, report("encoding")),
+        _encoder(model, decoding, report("encoding"), layer=config.layer),
         messages=messages,
         min_messages=config.min_messages,
         centre=config.centre,
@@ -236,7 +240,7 @@ def _signature(directory, identity, vocabulary, messages, config, decoding) -> d
         "split": config.split,
         "text_sha256": sha256(text.encode()),
         "vocabulary_fingerprint": vocabulary.fingerprint,
-        "layer": encoder_states.LAYER,
+        "layer": encoder_states.layer_name(config.layer),
         "pooling": encoder_states.POOLING,
         "centred": config.centre,
         "decoding": decoding.signature() if config.translate_languages else None,
@@ -255,13 +259,18 @@ def _read_earlier(output_dir: epath.Path) -> dict[str, Any] | None:
 
 
 def _encoder(
-    model: LoadedModel, decoding: DecodingConfig, progress: Callable[[int, int], None] | None
+    model: LoadedModel,
+    decoding: DecodingConfig,
+    progress: Callable[[int, int], None] | None,
+    *,
+    layer: int | None,
 ) -> Callable[..., np.ndarray]:
     ids = model.vocabulary.token_ids
     return lambda texts: encoder_states.mean_states(
         model.params,
         config=model.config,
         token_lists=model.vocabulary.encode_batch(list(texts)),
+        layer=layer,
         eos=ids.eos,
         pad=ids.pad,
         max_input_tokens=decoding.max_input_tokens,

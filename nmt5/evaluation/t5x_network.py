@@ -9,7 +9,7 @@ T5X decodes with whatever search it likes and knows of the network only this:
 N is B times the number of beams; between the calls T5X repeats and reorders axis 0 of every leaf of
 the collection except those called `cache_index`:
 
-    cache/layers_0/cached_key      (N, T, H, K)     cached_value
+    cache/layers_0/cached_key      (N, H, T, K)     cached_value
     cache/cache_index              ()
 
 Source:
@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from nmt5.model import network
-from nmt5.model.attention import KeysAndValues
+from nmt5.model.attention import KeptKeysAndValues
 from nmt5.model.network import Cache, empty_cache
 
 CACHE, INDEX = "cache", "cache_index"
@@ -118,7 +118,7 @@ class Transformer(network.Transformer):
 
     def _put_cache(self, cache: Cache) -> None:
         for i, layer in enumerate(cache.layers):
-            held = {"cached_key": layer.key_BSHK, "cached_value": layer.value_BSHK}
+            held = {"cached_key": layer.key_BHSK, "cached_value": layer.value_BHSK}
             self.put_variable(CACHE, f"layers_{i}", held)
         self.put_variable(CACHE, INDEX, cache.length)
 
@@ -126,5 +126,5 @@ class Transformer(network.Transformer):
         held = [
             self.get_variable(CACHE, f"layers_{i}") for i in range(self.config.num_decoder_layers)
         ]
-        layers = tuple(KeysAndValues(one["cached_key"], one["cached_value"]) for one in held)
+        layers = tuple(KeptKeysAndValues(one["cached_key"], one["cached_value"]) for one in held)
         return Cache(layers, self.get_variable(CACHE, INDEX))

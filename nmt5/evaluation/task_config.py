@@ -134,7 +134,7 @@ def part_reader(config: TaskConfig, *, vocabulary: Vocabulary) -> PartReader:
             from nmt5.evaluation.benchmarks.seqio_tasks import seqio_examples
 
             found: Iterator[TextExample] = seqio_examples(part, vocabulary)
-        elif config.files or (directory := _directory(config, part.benchmark)):
+        elif config.files or (directory := directory_of(config, part.benchmark)):
             where = "" if config.files else directory
             found = read_examples(row, where, language=part.language, split=part.split)
         elif row.tfds is not None:
@@ -166,7 +166,8 @@ def first_examples(read: PartReader, part: Part, *, limit: int | None) -> list[A
     return found
 
 
-def _directory(config: TaskConfig, name: str) -> str:
+def directory_of(config: TaskConfig, name: str) -> str:
+    """Returns the directory of a benchmark's files that the settings name, or ""."""
     if name in config.directories:
         return config.directories[name]
     if not config.data:
@@ -189,4 +190,6 @@ _FOLDERS = {
     "wikiann_ner": ("wikiann",),
     "wikiann_ner_unseen": ("wikiann_ner", "wikiann"),
     "multi_nli": ("xnli",),
+    "tatoeba": ("tatoeba_retrieval",),
+    "bucc": ("bucc2018",),
 }

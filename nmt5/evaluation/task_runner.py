@@ -138,7 +138,7 @@ def evaluate_task(
         raise ConfigError(f"predictions: {unknown_name('language', unknown[0], known)}")
     signature = {
         "checkpoint": os.fspath(checkpoint),
-        "identity": _identity(checkpoint) if len(given) < len(parts) else "",
+        "identity": checkpoint_files(checkpoint) if len(given) < len(parts) else "",
         "vocabulary_fingerprint": vocabulary.fingerprint,
         "examples": {part.language: _fingerprint(some) for part, some in texts.items()},
         "predictions": given,
@@ -146,7 +146,7 @@ def evaluate_task(
         "wanted": json.loads(json.dumps(dataclasses.asdict(wanted))),
         "metrics": [*(metric.name for metric in benchmark.metrics), *benchmark.text_metrics],
     }
-    if (found := _earlier(output, signature)) is not None:
+    if (found := earlier_scores(output, signature)) is not None:
         say(f"{checkpoint}: scores are in {output / TASK_SCORES} already")
         return found
     model = None
@@ -209,7 +209,7 @@ def compare_tasks(
     found = {}
     for part in parts_of(benchmark, wanted):
         examples = first_examples(read, part, limit=wanted.max_examples)
-        pair = [_read_outputs(directory, part) for directory in (first, second)]
+        pair = [read_outputs(directory, seqio_name(part)) for directory in (first, second)]
         for directory, outputs in zip((first, second), pair, strict=True):
             if len(outputs) != len(examples):
                 raise DataError(
@@ -279,18 +279,23 @@ def _write_t5x(output, part, examples, outputs, *, step, scores) -> None:
         append_metrics(output, task=name, step=step, metrics=values)
 
 
-def _read_outputs(directory: os.PathLike | str, part: Part) -> list[str]:
+def read_outputs(directory: os.PathLike | str, task: str) -> list[str]:
+    """Returns the outputs on a SeqIO task that an evaluation has written.
+
+    Raises:
+      DataError: it has not.
+      StorageError: the directory has no scores.
+    """
     remedy = "evaluate the checkpoint first"
     scores = read_json(epath.Path(directory) / TASK_SCORES, what="task scores", remedy=remedy)
-    path = (
-        epath.Path(directory) / "inference_eval" / f"{seqio_name(part)}-{scores['step']:06}.jsonl"
-    )
+    path = epath.Path(directory) / "inference_eval" / f"{task}-{scores['step']:06}.jsonl"
     if not path.exists():
         raise DataError(f"{path} does not exist; {remedy}")
     return [json.loads(line)["prediction"] for line in path.read_text().splitlines()]
 
 
-def _earlier(output: epath.Path, signature: Mapping[str, Any]) -> dict[str, Any] | None:
+def earlier_scores(output: epath.Path, signature: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Returns the scores in a directory if they have this signature."""
     path = output / TASK_SCORES
     if not path.exists():
         return None
@@ -300,7 +305,8 @@ def _earlier(output: epath.Path, signature: Mapping[str, Any]) -> dict[str, Any]
     return None
 
 
-def _identity(checkpoint: os.PathLike | str) -> str:
+def checkpoint_files(checkpoint: os.PathLike | str) -> str:
+    """Returns what tells the files of a checkpoint, of any format, from those of another."""
     if is_native(checkpoint):
         return checkpoint_identity(checkpoint)[1]
     # A public checkpoint has no list of checksums; names, sizes and times must do.

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Int
 
 from nmt5.core.axes import EMBED, VOCAB
 from nmt5.model import masks
-from nmt5.model.attention import Attention, KeysAndValues
+from nmt5.model.attention import Attention, KeptKeysAndValues
 from nmt5.model.config import RELATIVE_BIAS_PER_LAYER, ModelConfig
 from nmt5.model.layers import Dense, Embed, FeedForward, RelativeBias, RMSNorm, length_dropout
 from nmt5.model.stack import run_layers
@@ -35,7 +35,7 @@ class Memory(struct.PyTreeNode):
       mask_B11S: hides padding.
     """
 
-    layers: tuple[KeysAndValues, ...]
+    layers: tuple[KeptKeysAndValues, ...]
     mask_B11S: Float[Array, "B 1 1 S"]
 
 
@@ -43,12 +43,12 @@ class Cache(struct.PyTreeNode):
     """What decoding keeps of the positions so far, one row per hypothesis.
 
     Attributes:
-      layers: keys and values of every decoder layer's self-attention, (B, T, H, K) with room for
+      layers: keys and values of every decoder layer's self-attention, (B, H, T, K) with room for
         the whole output.
       length: positions filled so far, the same in all rows, int32.
     """
 
-    layers: tuple[KeysAndValues, ...]
+    layers: tuple[KeptKeysAndValues, ...]
     length: Int[Array, ""]
 
 
@@ -102,13 +102,18 @@ class DecoderLayer(nn.Module):
             y_BTD, y_BTD, mask_B1TS=mask_B1TT, bias_HTS=bias_HTT, deterministic=deterministic
         )
         x_BTD = x_BTD + self.dropout(y_BTD, deterministic=deterministic)
-        memory = self.encoder_decoder_attention.project(encoded_BSD)
-        return self._finish(x_BTD, memory, cross_mask_B1TS, deterministic)
+        y_BTD = self.encoder_decoder_attention(
+            self.pre_cross_attention_layer_norm(x_BTD),
+            encoded_BSD,
+            mask_B1TS=cross_mask_B1TS,
+            deterministic=deterministic,
+        )
+        return self._finish(x_BTD, y_BTD, deterministic)
 
     def step(self, x_BTD, cache, memory, *, length, mask_11TS, bias_HTS, cross_mask_B11S):
         """As `__call__`, for the next positions of rows whose earlier ones are in `cache`."""
         if self.config.relative_bias == RELATIVE_BIAS_PER_LAYER:
-            capacity = cache.key_BSHK.shape[1]
+            capacity = cache.key_BHSK.shape[2]
             bias_HTS = self.relpos_bias(x_BTD.shape[1], capacity, first_query=length)
         y_BTD, cache = self.self_attention.read_next(
             self.pre_self_attention_layer_norm(x_BTD),
@@ -117,15 +122,13 @@ class DecoderLayer(nn.Module):
             mask_B1TS=mask_11TS,
             bias_HTS=bias_HTS,
         )
-        return self._finish(x_BTD + y_BTD, memory, cross_mask_B11S, True), cache
-
-    def _finish(self, x_BTD, memory, cross_mask_B1TS, deterministic):
-        y_BTD = self.encoder_decoder_attention.read(
-            self.pre_cross_attention_layer_norm(x_BTD),
-            memory,
-            mask_B1TS=cross_mask_B1TS,
-            deterministic=deterministic,
+        x_BTD = x_BTD + y_BTD
+        y_BTD = self.encoder_decoder_attention.read_kept(
+            self.pre_cross_attention_layer_norm(x_BTD), memory, mask_B1TS=cross_mask_B11S
         )
+        return self._finish(x_BTD, y_BTD, True), cache
+
+    def _finish(self, x_BTD, y_BTD, deterministic):
         x_BTD = x_BTD + self.dropout(y_BTD, deterministic=deterministic)
         y_BTD = self.mlp(self.pre_mlp_layer_norm(x_BTD), deterministic=deterministic)
         return x_BTD + self.dropout(y_BTD, deterministic=deterministic)
@@ -193,12 +196,12 @@ class Decoder(nn.Module):
     def remember(self, encoded_BSD, *, mask_B11S):
         """Projects the encoder's output for every layer, once for a whole decoding."""
         attentions = [layer.encoder_decoder_attention for layer in self.layers]
-        layers = tuple(attention.project(encoded_BSD) for attention in attentions)
+        layers = tuple(attention.keep(encoded_BSD) for attention in attentions)
         return Memory(layers, mask_B11S)
 
     def step(self, y_BTD, memory, cache):
         """Returns hidden states of the next T positions and the longer cache."""
-        num_new, capacity = y_BTD.shape[1], cache.layers[0].key_BSHK.shape[1]
+        num_new, capacity = y_BTD.shape[1], cache.layers[0].key_BHSK.shape[2]
         visible_T = cache.length + jnp.arange(num_new)
         allowed_TS = jnp.arange(capacity)[None, :] <= visible_T[:, None]
         mask_11TS = masks.additive(allowed_TS[None])
@@ -392,7 +395,7 @@ class Transformer(nn.Module):
 
 def empty_cache(config: ModelConfig, *, num_rows: int, max_length: int) -> Cache:
     """Returns a cache for `num_rows` hypotheses of at most `max_length` decoder inputs each."""
-    shape = (num_rows, max_length, config.num_heads, config.head_dim)
+    shape = (num_rows, config.num_heads, max_length, config.head_dim)
     zeros = jnp.zeros(shape, config.dtype)
-    layers = tuple(KeysAndValues(zeros, zeros) for _ in range(config.num_decoder_layers))
+    layers = tuple(KeptKeysAndValues(zeros, zeros) for _ in range(config.num_decoder_layers))
     return Cache(layers, jnp.zeros((), jnp.int32))

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from nmt5.core.errors import ConfigError
 from nmt5.evaluation.encoder_states import mean_states
 from nmt5.model.config import model_config
 from nmt5.model.network import Transformer
@@ -25,6 +26,22 @@ def test_the_mean_is_over_the_texts_own_tokens(params):
         states = Transformer(CONFIG).apply({"params": params}, tokens, method="encode")[0]
         wanted = states[: len(text)].mean(axis=0) if text else states[0]
         np.testing.assert_allclose(vector, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_states_of_an_earlier_layer(params):
+    last = mean_states(params, config=CONFIG, token_lists=TEXTS)
+    settings = {"config": CONFIG, "token_lists": TEXTS}
+    np.testing.assert_array_equal(mean_states(params, layer=2, **settings), last)
+    first = mean_states(params, layer=1, **settings)
+    assert np.abs(first - last).max() > 0.1
+    # A second layer that adds nothing leaves what the first one gave.
+    silent = jax.tree.map(lambda leaf: leaf, params)
+    for block, kernel in (("attention", "out"), ("mlp", "wo")):
+        silent["encoder"]["layers_1"][block][kernel]["kernel"] *= 0.0
+    np.testing.assert_allclose(mean_states(silent, **settings), first, rtol=1e-5, atol=1e-6)
+    for layer in (0, 3):
+        with pytest.raises(ConfigError, match=f"layer {layer}, expected 1 to 2"):
+            mean_states(params, layer=layer, **settings)
 
 
 def test_long_texts_are_cut_and_progress_is_told(params):

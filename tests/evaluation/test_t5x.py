@@ -27,6 +27,8 @@ from nmt5.model.parameters import init_params
 
 ROOT = pathlib.Path(__file__).parents[2]
 needs_t5x = pytest.mark.skipif(importlib.util.find_spec("t5x") is None, reason="T5X not importable")
+# T5X's own use of what JAX has deprecated is no fault here.
+of_t5x = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 SILENT = {"report": lambda line: None}
 BATCH, INPUTS, TARGETS = 8, 24, 16
 
@@ -149,6 +151,7 @@ LAYOUTS = {
 
 
 @needs_t5x
+@of_t5x
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("format", ["t5x", "t5x_orbax"])
@@ -182,6 +185,7 @@ def test_t5x_reads_back_parameters_slots_and_step(layout, format, tmp_path):
 
 
 @needs_t5x
+@of_t5x
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_t5x_decodes_the_same_ids_with_either_network(checkpoint, configured):
@@ -239,6 +243,7 @@ def binary(name, vocabulary, settings):
 
 
 @needs_t5x
+@of_t5x
 @pytest.mark.slow
 @pytest.mark.timeout(2000)
 def test_eval_infer_and_train_binaries(checkpoint, vocabulary, tmp_path):

@@ -154,8 +154,10 @@ def read_json_file(path: epath.PathLike) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         place = Place(str(path), f"line {error.lineno}, column {error.colno}")
-        unfinished = error.msg.startswith("Unterminated string")
-        cut = unfinished or error.pos >= len(text.rstrip())
+        # A cut string is at fault where it begins, "tru" or "\\u4e" within the last six characters.
+        rest = text[error.pos :].rstrip()
+        cut_word = len(rest) <= 6 and not any(one in rest for one in "]},")
+        cut = cut_word or error.msg.startswith("Unterminated string")
         found = "the JSON ends too early" if cut else f"not JSON ({error.msg})"
         raise place.error(found, "get the file again") from error
 

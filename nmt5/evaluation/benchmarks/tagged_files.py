@@ -22,6 +22,10 @@ UPOS_TAGS = (
 
 
 _BROKEN_XSID_TAG = "Orecurring_datetime"
+# xSID joins two data sets and maps the labels of one to those of the other. Its valid and test
+# files hold mapped intents only, its training side still the one that its own table maps:
+# https://github.com/mainlp/xsid/blob/157d4ba3d9568841038004377dac44eaa56cac5c/scripts/mapping.txt
+XSID_INTENT_NAMES = {"GetWeather": "weather/find"}
 
 # `# key = value`, or with a colon, or a bare key. The pattern fits every line that begins with `#`.
 _COMMENT = re.compile(r"#\s*([^=:]*?)\s*(?:[=:]\s*(.*?)\s*)?", re.DOTALL)
@@ -116,12 +120,11 @@ def read_xsid(path: epath.PathLike, *, dropped: Counter[str]) -> Iterator[Tagged
 
     Args:
       path: the file.
-      dropped: receives nothing here; every reader is called alike.
+      dropped: receives how many intents were read by another name (`XSID_INTENT_NAMES`).
 
     Raises:
       DataError: a line without four columns, intents that differ, or a tag outside IOB2.
     """
-    del dropped
     for comments, lines in _blocks(path):
         tokens, tags, intents = [], [], [comments["intent"]] if "intent" in comments else []
         for line in lines:
@@ -136,7 +139,8 @@ def read_xsid(path: epath.PathLike, *, dropped: Counter[str]) -> Iterator[Tagged
             intents.append(cells[2])
         if len(set(intents)) != 1:
             raise lines[0].place.error(f"different intents in one utterance: {set(intents)}")
-        yield _sentence(comments.get("id"), lines[0], tokens, tags, intents[0])
+        intent = _xsid_intent(intents[0], dropped)
+        yield _sentence(comments.get("id"), lines[0], tokens, tags, intent)
 
 
 def read_xsid_training(
@@ -147,7 +151,8 @@ def read_xsid_training(
     Args:
       text_path: tokens parted by blanks.
       label_path: line i belongs to line i of the other.
-      dropped: receives the tags `Orecurring_datetime`, a slip in the source, that are read as O.
+      dropped: receives the tags `Orecurring_datetime`, a slip in the source, that are read as O,
+        and the intents that are read by another name (`XSID_INTENT_NAMES`).
 
     Raises:
       DataError: files of different length, a line whose numbers of tokens and tags differ.
@@ -171,6 +176,7 @@ def read_xsid_training(
                 tags[position] = "O"
             else:
                 _check_tag(tag, None, label.place)
+        intent = _xsid_intent(intent, dropped)
         yield TaggedSentence(id=str(number), tokens=tuple(tokens), tags=tuple(tags), intent=intent)
     if (rest := next(labels, None)) is not None:
         raise rest.place.error(f"{text_path} has {number} lines only", "get both files again")
@@ -205,6 +211,13 @@ def _sentence(
         tags=tuple(tags),
         intent=intent,
     )
+
+
+def _xsid_intent(intent: str, dropped: Counter[str]) -> str:
+    name = XSID_INTENT_NAMES.get(intent, intent)
+    if name != intent:
+        dropped[f"intent {intent} read as {name}"] += 1
+    return name
 
 
 def _check_tag(tag: str, types: tuple[str, ...] | None, place: Place) -> None:

@@ -25,6 +25,25 @@ class MiningScores:
     threshold: float
 
 
+def retrieved(
+    sources_ND: np.ndarray,
+    targets_MD: np.ndarray,
+    *,
+    targets: Sequence[str],
+    right: Sequence[int],
+) -> list[int]:
+    """Returns the index of each source's nearest target (cosine).
+
+    Arguments and errors as `retrieval_accuracy`.
+    """
+    if len(sources_ND) != len(right) or len(targets_MD) != len(targets):
+        raise DataError(
+            f"retrieval: {len(sources_ND)} query vectors for {len(right)} sentences, "
+            f"{len(targets_MD)} candidate vectors for {len(targets)}; encode the same files"
+        )
+    return nearest(sources_ND, targets_MD)[0].tolist()
+
+
 def retrieval_accuracy(
     sources_ND: np.ndarray,
     targets_MD: np.ndarray,
@@ -45,12 +64,7 @@ def retrieval_accuracy(
     Raises:
       DataError: lengths differ, nothing to search, or vectors that are not finite.
     """
-    if len(sources_ND) != len(right) or len(targets_MD) != len(targets):
-        raise DataError(
-            f"retrieval: {len(sources_ND)} query vectors for {len(right)} sentences, "
-            f"{len(targets_MD)} candidate vectors for {len(targets)}; encode the same files"
-        )
-    found, _ = nearest(sources_ND, targets_MD)
+    found = retrieved(sources_ND, targets_MD, targets=targets, right=right)
     hits = [targets[i] == targets[j] for i, j in zip(found, right, strict=True)]
     return 100.0 * sum(hits) / len(hits)
 

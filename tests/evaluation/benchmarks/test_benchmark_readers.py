@@ -179,16 +179,21 @@ class TestTagged:
             list(read_xsid(write("b.conll", "1\tx\ta\tO\n2\ty\tb\tO\n"), dropped=Counter()))
 
     def test_xsid_training(self, write):
-        texts = write("t", "a b\nc\n")
+        texts = write("t", "a b\nc\nd\n")
         dropped = Counter()
         sentences = list(
             read_xsid_training(
-                texts, write("l", "O B-x\ti\nOrecurring_datetime\tj\n"), dropped=dropped
+                texts,
+                write("l", "O B-x\ti\nOrecurring_datetime\tj\nO\tGetWeather\n"),
+                dropped=dropped,
             )
         )
-        assert [s.intent for s in sentences] == ["i", "j"]
+        assert [s.intent for s in sentences] == ["i", "j", "weather/find"]
         assert sentences[1].tags == ("O",)
-        assert dropped == {"tag Orecurring_datetime read as O": 1}
+        assert dropped == {
+            "tag Orecurring_datetime read as O": 1,
+            "intent GetWeather read as weather/find": 1,
+        }
 
     @pytest.mark.parametrize(
         ("labels", "message"),

@@ -71,6 +71,14 @@ def test_json_that_is_cut_off(tmp_path):
     (tmp_path / "b.json").write_text('{"a": "bc')
     with pytest.raises(DataError, match="the JSON ends too early"):
         located_lines.read_json_file(tmp_path / "b.json")
+    whole = '{"a": [true, -1.5, "b\\u00e9"], "c": null}'
+    for end in range(1, len(whole)):
+        (tmp_path / "c.json").write_text(whole[:end])
+        with pytest.raises(DataError, match="the JSON ends too early"):
+            located_lines.read_json_file(tmp_path / "c.json")
+    (tmp_path / "d.json").write_text('{"a": }')
+    with pytest.raises(DataError, match="not JSON"):
+        located_lines.read_json_file(tmp_path / "d.json")
     (tmp_path / "a.jsonl").write_text('{"a": 1}\n\n{"a": 2')
     with pytest.raises(DataError, match=r"a\.jsonl: line 3: not JSON"):
         list(located_lines.read_json_lines(tmp_path / "a.jsonl", required=["a"]))
