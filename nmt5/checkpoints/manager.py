@@ -70,6 +70,9 @@ __all__ = [
 _TEMPORARY = re.compile(rf"{PREFIX}_\d+\.orbax-checkpoint-tmp.*")
 _DAMAGED = ".damaged"
 _MIN_SLICE_BYTES = 64 << 20
+# Orbax counts the time of a save by the wall clock and gives it 20 minutes: a clock set ahead, or a
+# machine that slept, would fail a save that is well. A century; the watchdog tells of hung storage.
+_PATIENCE_SECONDS = 100 * 365 * 24 * 3600
 _log = logging.getLogger(__name__)
 
 
@@ -237,7 +240,9 @@ class CheckpointWriter:
                 step_prefix=PREFIX,
                 # Removal is ours: Orbax would remove by names, we by what is verified complete.
                 max_to_keep=None,
-                async_options=ocp.options.AsyncOptions(post_finalization_callback=self._seal),
+                async_options=ocp.options.AsyncOptions(
+                    timeout_secs=_PATIENCE_SECONDS, post_finalization_callback=self._seal
+                ),
             )
             self._manager = ocp.CheckpointManager(self._directory, options=options)
         return self._manager

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import itertools
 import json
 import os
 import time
@@ -287,3 +288,21 @@ def test_config_faults():
         manager.CheckpointConfig(keep=0)
     with pytest.raises(ConfigError, match="both set"):
         manager.CheckpointConfig(initial_checkpoint="a", restart_from="b")
+
+
+def test_clock_set_ahead_while_saving_fails_no_save(tmp_path, monkeypatch):
+    from orbax.checkpoint._src.futures import future
+
+    days = itertools.count()
+
+    class Jumping:
+        """The wall clock as Orbax's futures see it: a day later each time."""
+
+        @staticmethod
+        def time():
+            return time.time() + next(days) * 24 * 3600
+
+    monkeypatch.setattr(future, "time", Jumping)
+    _save(tmp_path / "checkpoints", 1, 2)
+    assert next(days) > 4
+    assert manager.complete_steps(tmp_path / "checkpoints") == [1, 2]
