@@ -7,8 +7,8 @@ Hugging Face's format, so both search the same function. 64 sources have mixed l
 have: 5 to 100 ids). So that outputs end at many lengths, as real ones do, the head's column for the
 end of sequence is three times as large: a median of about 13 ids, some cut at 64. The peer decodes
 the sources sorted by length in batches of 16, and again as one padded batch; its faster way counts.
-Both sides are timed after a first pass (compilation here, warm-up there), `--repeats` times, and
-medians compared.
+Both sides are timed after a first pass (compilation here, warm-up there), in turns, `--repeats`
+times, and medians compared: what else the machine does hits both.
 
 Bars: sentences per second, ours / transformers', at least 2.0 greedy and 1.5 with beam 4; and the
 ids equal, so that both did the same work. Exits with 1 below a bar.
@@ -61,22 +61,13 @@ def decode(rows, **settings):
                 found[i] = out[row, 1:].tolist()
     return found
 
-result = {"versions": [torch.__version__, transformers.__version__]}
-for name, settings in (("greedy", {"num_beams": 1}),
-                       ("beam 4", {"num_beams": 4, "length_penalty": 1.0})):
-    best = None
-    for rows in (16, len(sources)):
-        decode(rows, **settings)
-        seconds = []
-        for _ in range(config["repeats"]):
-            began = time.perf_counter()
-            found = decode(rows, **settings)
-            seconds.append(time.perf_counter() - began)
-        middle = sorted(seconds)[len(seconds) // 2]
-        if best is None or middle < best["seconds"]:
-            best = {"seconds": middle, "rows": rows, "ids": found}
-    result[name] = best
-print(json.dumps(result))
+SETTINGS = {"greedy": {"num_beams": 1}, "beam 4": {"num_beams": 4, "length_penalty": 1.0}}
+print(json.dumps([torch.__version__, transformers.__version__]), flush=True)
+for line in sys.stdin:
+    name, rows = json.loads(line)
+    began = time.perf_counter()
+    found = decode(rows, **SETTINGS[name])
+    print(json.dumps([time.perf_counter() - began, found]), flush=True)
 """
 
 
@@ -106,39 +97,52 @@ def export(config, params, directory: pathlib.Path) -> None:
     )
 
 
-def ours(params, config, sources, *, max_tokens: int, repeats: int, rows: int):
-    """Returns `{method: (seconds, ids)}`, medians of `repeats` after a first pass."""
+def ours(params, config, sources, *, max_tokens: int, rows: int):
+    """Returns `{method: function that decodes all sources}`."""
     from nmt5.decoding.decoding_config import DecodingConfig
     from nmt5.decoding.translate import translate
 
-    found = {}
-    for name in BARS:
-        settings = BEAM if name != "greedy" else {}
+    def decoder(name: str):
         decoding = DecodingConfig(
             method=name.split()[0],
             max_input_tokens=128,
             max_output_tokens=max_tokens,
             batch_rows=rows,
-            **settings,
+            **(BEAM if name != "greedy" else {}),
         )
-
-        def decode(decoding=decoding):
-            return translate(
+        return lambda: (
+            translate(
                 params,
                 config=config,
                 token_lists=sources,
                 num_ids=config.vocab_size,
                 decoding=decoding,
-            )
+            ).ids
+        )
 
+    return {name: decoder(name) for name in BARS}
+
+
+def in_turns(decode, ask, *, name: str, sources: int, repeats: int) -> dict:
+    """Returns medians of ours and of the peer's faster way, and both sides' ids."""
+    ids = decode()
+    ways = (16, sources)
+    peer_ids = [ask(name, rows)[1] for rows in ways]
+    seconds: dict = {"ours": [], **{rows: [] for rows in ways}}
+    for _ in range(repeats):
+        began = time.perf_counter()
         decode()
-        seconds = []
-        for _ in range(repeats):
-            began = time.perf_counter()
-            outputs = decode()
-            seconds.append(time.perf_counter() - began)
-        found[name] = statistics.median(seconds), outputs.ids
-    return found
+        seconds["ours"].append(time.perf_counter() - began)
+        for rows in ways:
+            seconds[rows].append(ask(name, rows)[0])
+    medians = {key: statistics.median(values) for key, values in seconds.items()}
+    best = min(ways, key=lambda rows: medians[rows])
+    return {
+        "ours": medians["ours"],
+        "peer": medians[best],
+        "rows": best,
+        "same": same_ids(ids, peer_ids[ways.index(best)]),
+    }
 
 
 def same_ids(ours_ids, peer_ids, *, eos: int = 1, pad: int = 0) -> int:
@@ -186,42 +190,48 @@ def main() -> int:
             "sources": str(directory / "sources.json"),
             "threads": os.cpu_count(),
             "max_new_tokens": args.max_tokens,
-            "repeats": args.repeats,
         }
-        found = ours(
-            params,
-            config,
-            sources,
-            max_tokens=args.max_tokens,
-            repeats=args.repeats,
-            rows=args.rows,
+        decoders = ours(params, config, sources, max_tokens=args.max_tokens, rows=args.rows)
+        process = subprocess.Popen(
+            [args.peer_python, "-c", PEER, str(directory / "hf"), json.dumps(settings)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
-        peer = json.loads(
-            subprocess.run(
-                [args.peer_python, "-c", PEER, str(directory / "hf"), json.dumps(settings)],
-                check=True,
-                capture_output=True,
-                text=True,
-            ).stdout.splitlines()[-1]
-        )
-    print(
-        f"{args.size}, vocabulary {config.vocab_size}, {args.sentences} sentences, up to "
-        f"{args.max_tokens} ids, {os.cpu_count()} CPUs; torch {peer['versions'][0]}, transformers "
-        f"{peer['versions'][1]}, jax {jax.__version__}"
-    )
-    print(f"{'method':10} {'ours':>9} {'peer':>9}  sentences/s   {'ratio':>6} {'bar':>5}  same ids")
-    failed = False
-    for name, bar in BARS.items():
-        seconds, ids = found[name]
-        ratio = peer[name]["seconds"] / seconds
-        equal = same_ids(ids, peer[name]["ids"])
-        passed = ratio >= bar and equal == len(sources)
-        failed |= not passed
+
+        def ask(name: str, rows: int):
+            process.stdin.write(json.dumps([name, rows]) + "\n")
+            process.stdin.flush()
+            return json.loads(process.stdout.readline())
+
+        versions = json.loads(process.stdout.readline())
         print(
-            f"{name:10} {len(sources) / seconds:9.2f} {len(sources) / peer[name]['seconds']:9.2f}"
-            f"{'':16} {ratio:6.2f} {bar:5.1f}  {equal}/{len(sources)}  "
-            f"{'pass' if passed else 'FAIL'}  (peer's batches of {peer[name]['rows']})"
+            f"{args.size}, vocabulary {config.vocab_size}, {args.sentences} sentences, up to "
+            f"{args.max_tokens} ids, {os.cpu_count()} CPUs; torch {versions[0]}, transformers "
+            f"{versions[1]}, jax {jax.__version__}"
         )
+        print(
+            f"{'method':10} {'ours':>9} {'peer':>9}  sentences/s   {'ratio':>6} {'bar':>5}"
+            "  same ids",
+            flush=True,
+        )
+        failed = False
+        for name, bar in BARS.items():
+            found = in_turns(
+                decoders[name], ask, name=name, sources=len(sources), repeats=args.repeats
+            )
+            ratio = found["peer"] / found["ours"]
+            passed = ratio >= bar and found["same"] == len(sources)
+            failed |= not passed
+            print(
+                f"{name:10} {len(sources) / found['ours']:9.2f} "
+                f"{len(sources) / found['peer']:9.2f}{'':16} {ratio:6.2f} {bar:5.1f}  "
+                f"{found['same']}/{len(sources)}  {'pass' if passed else 'FAIL'}  "
+                f"(peer's batches of {found['rows']})",
+                flush=True,
+            )
+        process.stdin.close()
+        process.wait()
     return int(failed)
 
 

@@ -120,7 +120,7 @@ def recipe_of(built: Mapping[str, Any]) -> Any:
 def summary(name: str, chosen: Mapping[str, Any], scores: Mapping[str, Mapping[str, float]]) -> str:
     """Returns the learning curve and the test scores as lines of text."""
     lines = [f"{name}: score on validation by checkpoint"]
-    for candidate, value in chosen["scores"].items():
+    for candidate, value in sorted(chosen["scores"].items(), key=lambda one: _step(one[0])):
         mark = "  <- chosen" if candidate == chosen["candidate"] else ""
         lines.append(f"  {candidate:24} {value:7.2f}{mark}")
     names = list(next(iter(scores.values())))
@@ -131,3 +131,8 @@ def summary(name: str, chosen: Mapping[str, Any], scores: Mapping[str, Mapping[s
         means = [sum(found[one] for found in scores.values()) / len(scores) for one in names]
         lines.append(f"{'mean':12} " + " ".join(f"{value:12.2f}" for value in means))
     return "\n".join(lines)
+
+
+def _step(candidate: str) -> int:
+    """Returns the step in the name of a checkpoint."""
+    return int(candidate.rpartition("_")[2])

@@ -3,7 +3,7 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from nmt5.decoding.batching import WIDTHS, batches_by_length
+from nmt5.decoding.batching import WIDTHS, batches_by_length, batches_in_parts
 
 
 def test_worked_example():
@@ -33,3 +33,19 @@ def test_every_sequence_comes_once_and_whole(lengths, rows):
 def test_a_sequence_beyond_all_widths_is_refused():
     with pytest.raises(ValueError, match="sequence 0 has 4096 tokens, at most 4095"):
         list(batches_by_length([[3] * WIDTHS[-1]], rows=1, eos=1))
+
+
+def test_parts_of_a_batch_have_one_width_each():
+    sequences = [[5] * length for length in (3, 40, 20, 15, 2, 17, 1)]
+    batches = list(batches_in_parts(sequences, rows=5, eos=1))
+    shapes = [[part.tokens_BS.shape for part in parts] for parts in batches]
+    assert shapes == [[(1, 64), (2, 32), (2, 16)], [(2, 16)]]
+    assert [[part.indices for part in parts] for parts in batches] == [
+        [[1], [2, 5], [3, 0]],
+        [[4, 6]],
+    ]
+    for parts in batches:
+        for part in parts:
+            for row, index in enumerate(part.indices):
+                tokens = [*sequences[index], 1]
+                assert part.tokens_BS[row, : len(tokens)].tolist() == tokens

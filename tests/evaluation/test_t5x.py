@@ -267,6 +267,13 @@ def test_eval_infer_and_train_binaries(checkpoint, vocabulary, tmp_path):
         lines[code] = [json.loads(text)["prediction"] for text in file.read_text().splitlines()]
     assert len(lines["nmt5"]) == 8 and lines["nmt5"] == lines["t5x"]
 
+    inferred = tmp_path / "inferred"
+    settings = common | {"CHECKPOINT_PATH": checkpoint, "INFER_OUTPUT_DIR": str(inferred)}
+    binary("infer", vocabulary, settings)
+    file = inferred / "gettext.nmt.en.de-predict.jsonl-00000-of-00001"
+    rows = [json.loads(text) for text in file.read_text().splitlines()]
+    assert [row["prediction"] for row in rows[:8]] == lines["nmt5"]
+
     trained = tmp_path / "trained"
     settings = common | {
         "INITIAL_CHECKPOINT_PATH": checkpoint,
