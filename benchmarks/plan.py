@@ -11,6 +11,7 @@ Bar: the rows that a run file names fit their pod. Exits 1 if one does not, or i
 """
 
 import argparse
+from importlib import metadata
 import json
 import os
 import pathlib
@@ -148,9 +149,26 @@ positions ({rows} rows). GiB are the compiler's buffers; half a GiB more must be
 code. Traffic with the main memory and collectives are counted in the program's text with the turns
 of its loops, arithmetic includes what is computed twice. The bound is the longest of arithmetic at
 the data sheet's peak, memory traffic at its, and collectives one after the other over one torus
-axis; in percent, the model's own operations at that bound.
+axis; in percent, the model's own operations at that bound. {number} of {planned} rows are there.
 
 """
+
+
+def write_table():
+    """Writes the table of the rows that there are, and returns it."""
+    found = [json.loads(file_of(row).read_text()) for row in PLANS if file_of(row).exists()]
+    if not found:
+        return ""
+    head = HEADER.format(
+        jax=metadata.version("jax"),
+        libtpu=metadata.version("libtpu"),
+        positions=" or ".join(sorted({f"{r['encoder_positions']:,}" for r in found})),
+        rows=" or ".join(sorted({" + ".join(map(str, r["rows"].values())) for r in found})),
+        number=len(found),
+        planned=len(PLANS),
+    )
+    (RESULTS / "plan.md").write_text(head + table(found))
+    return table(found)
 
 
 def main():
@@ -170,20 +188,8 @@ def main():
         print(
             f"{file.stem}: {result['gib']:.2f} GiB, {result['compile_seconds']:.0f} s", flush=True
         )
-    found = [json.loads(file_of(row).read_text()) for row in PLANS if file_of(row).exists()]
-    if found:
-        import importlib.metadata as metadata
-
-        (RESULTS / "plan.md").write_text(
-            HEADER.format(
-                jax=metadata.version("jax"),
-                libtpu=metadata.version("libtpu"),
-                positions=" or ".join(sorted({f"{r['encoder_positions']:,}" for r in found})),
-                rows=" or ".join(sorted({" + ".join(map(str, r["rows"].values())) for r in found})),
-            )
-            + table(found)
-        )
-        print(table(found))
+        write_table()
+    print(write_table())
     faults = 0
     for row in PLANS:
         if row[:2] not in RUN_FILES:
