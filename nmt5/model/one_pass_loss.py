@@ -28,7 +28,7 @@ _ALL_BYTES = 512 * 2**20
 _KEPT_BYTES = 320 * 2**20
 _KEPT_PART = 0.04
 # A block of logits stays in a CPU's cache; an accelerator wants larger products.
-_BLOCK_BYTES = {"cpu": 2 * 2**20}
+_BLOCK_BYTES = {"cpu": 8 * 2**20}
 _BLOCK_BYTES_ACCELERATOR = 64 * 2**20
 
 
@@ -77,7 +77,7 @@ def choose_block(*, tokens: int, vocab: int, platform: str | None = None) -> int
     """Returns how many vocabulary entries a block has: a multiple of 256, or all.
 
     >>> choose_block(tokens=512, vocab=250_112, platform="cpu")
-    1024
+    4096
     """
     block_bytes = _BLOCK_BYTES.get(platform or target_platform(), _BLOCK_BYTES_ACCELERATOR)
     return min(vocab, max(1, block_bytes // (4 * tokens * 256)) * 256)
