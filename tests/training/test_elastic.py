@@ -15,6 +15,7 @@ MESHES = ({"data": 1, "fsdp": 8}, {"data": 2, "fsdp": 2, "tensor": 2}, {"data": 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_eight_devices_go_on_as_another_mesh(tmp_path, make_config, mixture, quiet):
     def run(run_dir, steps, **mesh):
         config = make_config(
