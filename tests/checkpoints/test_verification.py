@@ -39,6 +39,7 @@ def test_equal_parameters_are_found_equal_and_others_measured(pair, samples, tmp
     assert result.largest_parameter_difference == pytest.approx(0.25, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_logits_of_the_peer_are_compared(pair, monkeypatch):
     """A stand-in for transformers gives nmt5's own logits, or wrong ones."""
     source, native, _ = pair

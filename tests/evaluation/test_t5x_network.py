@@ -76,6 +76,7 @@ def test_step_by_step_gives_the_logits_of_decode_step(config):
         tokens = (tokens + jnp.arange(3, 9)[:, None]) % 40
 
 
+@pytest.mark.slow
 def test_greedy_search_over_the_collection_equals_our_own():
     config = CONFIGS["mt5"]
     _, params = fresh(config)

@@ -56,6 +56,7 @@ def words(files, run_dir, **settings):
     return ["finetune", *(f"--gin.{name}={value}" for name, value in settings.items())]
 
 
+@pytest.mark.slow
 def test_it_learns_is_chosen_and_is_not_done_twice(files, tmp_path, capsys, monkeypatch):
     run_dir = tmp_path / "run"
     assert main.run(words(files, run_dir)) == 0

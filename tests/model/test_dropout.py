@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from nmt5.model.attention import attend
 from nmt5.model.config import model_config
@@ -32,6 +33,7 @@ def assert_rate(kept):
     assert abs(kept.mean() - (1 - RATE)) < 3 * error
 
 
+@pytest.mark.slow
 def test_keep_rate_of_the_outputs_and_shared_masks():
     states_BTD = hidden(CONFIG, dropout=True)
     kept_BTD = np.asarray(states_BTD != 0)

@@ -55,6 +55,7 @@ def test_counts_of_other_families(size):
     assert num_params(model_config(size)) == arithmetic(model_config(size))
 
 
+@pytest.mark.slow
 def test_known_totals_of_other_families():
     assert num_params(model_config("t5_small")) == 60_506_624
     assert num_params(model_config("t5_base")) == 222_903_552

@@ -76,11 +76,11 @@ def on_one_device(config):
 @pytest.mark.parametrize(
     ("config", "mesh_config"),
     [
-        (CONFIG, MeshConfig()),
+        pytest.param(CONFIG, MeshConfig(), marks=pytest.mark.slow),
         (CONFIG, MeshConfig(data=1, fsdp=8)),
         (CONFIG, MeshConfig(data=2, tensor=4)),
         (CONFIG, MeshConfig(data=2, fsdp=2, tensor=2)),
-        (TIED, MeshConfig(data=2, fsdp=2, tensor=2)),
+        pytest.param(TIED, MeshConfig(data=2, fsdp=2, tensor=2), marks=pytest.mark.slow),
     ],
     ids=["data", "fsdp", "tensor", "mixed", "mixed_tied"],
 )

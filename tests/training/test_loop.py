@@ -210,6 +210,7 @@ class FullAt:
         pass
 
 
+@pytest.mark.slow
 def test_a_fault_outside_the_state_costs_no_step(
     run_unbroken, tmp_path, make_config, mixture, quiet, capsys
 ):
@@ -222,6 +223,7 @@ def test_a_fault_outside_the_state_costs_no_step(
     assert_same_state(_checkpointed_state(tmp_path, 6), _checkpointed_state(run_unbroken, 6))
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_ends_with_its_batch_and_keeps_its_checkpoints(
     tmp_path, make_config, mixture, quiet
 ):

@@ -115,8 +115,8 @@ FORMS = {
 }
 
 
-# A compilation for eight devices each: two for every day, the others with the slow tests.
-FAST = {("fully_sharded", "scanned_remat"), ("tensor_2d", "scanned_remat")}
+# A compilation for eight devices each: one for every day, the others with the slow tests.
+FAST = {("tensor_2d", "scanned_remat")}
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,7 @@ def test_collectives_are_found_in_a_program():
     assert profile.COLLECTIVES in profile.parts_of_program(text).values()
 
 
+@pytest.mark.slow
 def test_a_traced_step_names_its_parts(tmp_path):
     model = model_config("tiny", emb_dim=128, mlp_dim=256, vocab_size=4096)
     config = StepConfig(model=model, optimizer=OptimizerConfig(), loss=LossConfig())

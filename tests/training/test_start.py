@@ -119,6 +119,7 @@ def test_t5x_checkpoint_with_slots_goes_on(
     assert after["state/step"] == after["state/optimizer/count"] == 5
 
 
+@pytest.mark.slow
 def test_restart_without_or_with_other_slots_is_explained(
     run_of_four, tmp_path, make_config, mixture
 ):

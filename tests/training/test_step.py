@@ -189,6 +189,7 @@ def test_config_faults():
 
 
 @pytest.mark.parametrize(("microbatches", "factor"), [(2, 100.0), (4, None)])
+@pytest.mark.slow
 def test_a_batch_in_parts_gives_the_same_update(state, microbatches, factor):
     """The last rows of each group are empty, so the parts have different numbers of targets."""
     loss = LossConfig(normalizing_factor=factor, label_smoothing=0.1)
@@ -213,6 +214,7 @@ def test_parts_need_less_memory_and_the_state_is_donated(state):
         assert found.alias_size_in_bytes >= 0.95 * state_bytes
 
 
+@pytest.mark.slow
 def test_each_part_has_noise_of_its_own(state):
     """Rows that are alike get the same loss in each part without dropout, another one with it."""
     group = {name: np.repeat(rows[:1], 4, axis=0) for name, rows in BATCH["long"].items()}

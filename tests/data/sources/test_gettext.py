@@ -143,6 +143,7 @@ class TestDemoPackages:
         assert {code for code in codes if not code.startswith("en")} == set(LANGUAGES)
         assert list(LANGUAGES) == sorted(LANGUAGES)
 
+    @pytest.mark.slow
     def test_no_message_is_in_two_splits_in_any_two_languages(self):
         keys, texts = {}, {}
         for split in SPLITS:
