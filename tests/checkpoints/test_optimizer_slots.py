@@ -169,11 +169,11 @@ def test_slots_are_those_that_t5x_makes():
             other = "v_col" if kept == "v_row" else "v_row"
             layer_axis = 1 if embed == 0 else 0
             np.testing.assert_allclose(
-                np.take(stacked.v_row, layer, axis=layer_axis), getattr(alone, kept), rtol=1e-5
+                np.take(np.asarray(stacked.v_row), layer, axis=layer_axis), getattr(alone, kept), rtol=1e-5
             )
             layer_axis = 1 if name in ("out", "wo") else 0
             np.testing.assert_allclose(
-                np.take(stacked.v_col, layer, axis=layer_axis).reshape(-1),
+                np.take(np.asarray(stacked.v_col), layer, axis=layer_axis).reshape(-1),
                 getattr(alone, other),
                 rtol=1e-5,
             )
