@@ -66,6 +66,7 @@ class ArrayStoreReader(TensorReader):
         except (ValueError, OSError, UnicodeDecodeError) as error:
             raise CheckpointError(f"{self.source}: {_first_line(error)}") from error
         self._drivers: dict[str, tuple[str, str]] = {}
+        self._orders: dict[str, str] = {}
         specs: dict[str, TensorSpec] = {}
         self.absent_chunks: dict[str, int] = {}
         chunk_counts = _chunk_counts(keys)
@@ -73,12 +74,12 @@ class ArrayStoreReader(TensorReader):
             directory, file = key.rsplit("/", 1) if "/" in key else ("", key)
             driver = _METADATA_FILES[file]
             where = f"{self.source}: array '{directory}'"
-            spec, num_chunks = _array_spec(content, driver=driver, where=where)
+            spec, num_chunks, order = _array_spec(content, driver=driver, where=where)
             name = directory.replace(".", "/")
             if name in specs:
                 raise CheckpointError(f"{where}: stored twice")
             specs[name] = spec
-            self._drivers[name] = (directory, driver)
+            self._drivers[name], self._orders[name] = (directory, driver), order
             absent = num_chunks - chunk_counts.get(directory, 0)
             if absent > 0:
                 self.absent_chunks[name] = absent
@@ -96,7 +97,8 @@ class ArrayStoreReader(TensorReader):
     def read(self, name: str) -> np.ndarray:
         """See `TensorReader.read`."""
         try:
-            return np.asarray(self._array(name).read().result())
+            # Laid out as it is stored, so that nothing is turned on the way.
+            return np.asarray(self._array(name).read(order=self._orders[name]).result())
         except (ValueError, OSError) as error:
             raise CheckpointError(
                 f"{self.source}: array '{name}' cannot be read: {_first_line(error)}"
@@ -129,8 +131,8 @@ def _chunk_counts(keys: list[str]) -> dict[str, int]:
     return counts
 
 
-def _array_spec(content: bytes, *, driver: str, where: str) -> tuple[TensorSpec, int]:
-    """Returns an array's spec and number of chunks from its metadata file."""
+def _array_spec(content: bytes, *, driver: str, where: str) -> tuple[TensorSpec, int, str]:
+    """Returns an array's spec, number of chunks and order ("C", "F") from its metadata file."""
     try:
         if len(content) > _MAX_METADATA_BYTES:
             raise ValueError("too long")
@@ -138,21 +140,27 @@ def _array_spec(content: bytes, *, driver: str, where: str) -> tuple[TensorSpec,
         shape = checked_shape(metadata["shape"], where=where)
         if driver == "zarr":
             chunks, dtype = metadata["chunks"], str(metadata["dtype"])
+            order = metadata.get("order", "C")
             dtype = dtype if dtype == "bfloat16" else np.dtype(dtype).name
             if str(metadata["dtype"]).startswith(">"):
                 raise ValueError("big-endian")
         else:
             chunks = metadata["chunk_grid"]["configuration"]["chunk_shape"]
-            dtype = metadata["data_type"]
+            dtype, order = metadata["data_type"], "C"
         chunks = checked_shape(chunks, where=where)
-        if dtype not in DTYPES or len(chunks) != len(shape) or 0 in chunks:
-            raise ValueError(f"dtype {dtype}, shape {shape}, chunks {chunks}")
+        if (
+            dtype not in DTYPES
+            or len(chunks) != len(shape)
+            or 0 in chunks
+            or order not in ("C", "F")
+        ):
+            raise ValueError(f"dtype {dtype}, shape {shape}, chunks {chunks}, order {order}")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{where}: damaged metadata ({str(error)[:200]})") from error
     spec = TensorSpec(shape, DTYPES[dtype])
     if math.prod(chunks) * spec.dtype.itemsize > max(2**31, 2 * spec.num_bytes):
         raise CheckpointError(f"{where}: chunks of {list(chunks)} for {spec}; damaged metadata")
-    return spec, math.prod(-(-n // c) for n, c in zip(shape, chunks, strict=True))
+    return spec, math.prod(-(-n // c) for n, c in zip(shape, chunks, strict=True)), order
 
 
 def chunk_shape(shape: tuple[int, ...], *, itemsize: int) -> tuple[int, ...]:
@@ -199,11 +207,15 @@ class ArrayStoreWriter:
           CheckpointError: TensorStore cannot write, for example on a full disk.
         """
         directory = name.replace("/", ".")
-        chunks = chunk_shape(values.shape, itemsize=values.dtype.itemsize)
+        turned = values.ndim == 2 and values.flags.f_contiguous and not values.flags.c_contiguous
+        shape = values.shape[::-1] if turned else values.shape
+        chunks = chunk_shape(shape, itemsize=values.dtype.itemsize)
+        chunks = chunks[::-1] if turned else chunks
         metadata = {
             "shape": list(values.shape),
             "chunks": list(chunks),
             "compressor": None,
+            "order": "F" if turned else "C",
             "dtype": values.dtype.name if values.dtype.name == "bfloat16" else values.dtype.str,
         }
         spec = {
@@ -221,8 +233,8 @@ class ArrayStoreWriter:
                 return metadata
             for begin in np.ndindex(*(-(-n // c) for n, c in zip(values.shape, chunks))):
                 part = tuple(slice(b * c, (b + 1) * c) for b, c in zip(begin, chunks))
-                piece = contiguous(values[part])
-                array[part].write(piece).result()
+                piece = values[part]
+                array[part].write(piece, can_reference_source_data_indefinitely=True).result()
                 if self._count(piece.nbytes):
                     array = array.with_transaction(self._transaction)
         except (ValueError, OSError) as error:

@@ -6,6 +6,7 @@ The result is made in a temporary directory that gets its name when everything i
 """
 
 from collections.abc import Callable, Iterator
+import concurrent.futures
 import dataclasses
 import math
 import re
@@ -32,7 +33,7 @@ from nmt5.checkpoints.orientation import Transform, foreign_shape, to_foreign
 from nmt5.checkpoints.param_paths import parameter_shapes
 from nmt5.checkpoints.t5x import LEGACY, NATIVE, ORBAX
 from nmt5.checkpoints.t5x_export import LegacyWriter, OrbaxWriter
-from nmt5.checkpoints.tensors import DTYPES, TensorSpec
+from nmt5.checkpoints.tensors import DTYPES, SLAB_BYTES, TensorSpec
 from nmt5.checkpoints.whole_directory import byte_progress, made_whole
 from nmt5.core.errors import CheckpointError, ConfigError, StorageError, unknown_name
 from nmt5.model.config import RELATIVE_BIAS_PER_LAYER, ModelConfig
@@ -165,7 +166,14 @@ def convert_opened(
         report(f"note: {note}")
     with made_whole(target, num_bytes=total) as directory, byte_progress(total) as advance:
         writer = _writer(config, directory, moves)
-        _write_parameters(config, opened, moves, writer, advance)
+        running = checksums.RunningChecksums(directory)
+
+        def written(num_bytes: int) -> None:
+            advance(num_bytes)
+            if config.format == NATIVE and num_bytes >= SLAB_BYTES:
+                running.look()
+
+        _write_parameters(config, opened, moves, writer, written)
         if config.format != HUGGINGFACE:
             _write_step(config, opened, writer)
         if slots is not None:
@@ -173,7 +181,7 @@ def convert_opened(
         write_beside(config, opened, directory, writer)
         writer.finish()
         if config.format == NATIVE:
-            checksums.write_checksums(directory)
+            checksums.write_checksums(directory, flush=False, known=running.close())
     seconds = time.monotonic() - started
     num_parameters = sum(math.prod(s) for s in parameter_shapes(opened.config).values())
     report(f"wrote {target}: {total / 1e6:,.1f} MB in {seconds:.1f} s")
@@ -244,18 +252,29 @@ def _writer(config: ConvertConfig, directory: epath.Path, moves: list[_Move]):
 
 
 def _write_parameters(config, opened: OpenedCheckpoint, moves, writer, advance) -> None:
+    """Reads one tensor while the one before is written; memory holds these two."""
     bindings = {binding.path: binding for binding in opened.bindings.parameters}
     dtype = DTYPES[config.dtype]
-    for move in moves:
+
+    def read(move: _Move) -> np.ndarray:
         layers = []
         for path in move.paths:
             values = require_finite(opened, path, opened.read(bindings[path]))
             layers.append(values if values.dtype == dtype else values.astype(dtype))
             del values
-        writer.write(
-            move.name, to_foreign(layers, move.transform, num_heads=opened.config.num_heads)
-        )
-        advance(move.spec.num_bytes)
+        return to_foreign(layers, move.transform, num_heads=opened.config.num_heads)
+
+    with concurrent.futures.ThreadPoolExecutor(max_workers=1) as pool:
+        before = None
+        for move in moves:
+            values = read(move)
+            if before is not None:
+                before.result()
+            before = pool.submit(writer.write, move.name, values)
+            del values
+            before.add_done_callback(lambda _, move=move: advance(move.spec.num_bytes))
+        if before is not None:
+            before.result()
     opened.release()
 
 

@@ -128,7 +128,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """The console script's entry point."""
-    if sys.argv[1:2] in (["train"], ["finetune"]):
+    if sys.argv[1:2] in (["train"], ["finetune"], ["convert"]):
         restart_with_huge_pages()
     _quiet_libraries()
     where = " ".join(["nmt5", *sys.argv[1:2]])

@@ -28,8 +28,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from nmt5.core import axes
 from nmt5.core.errors import ConfigError, unknown_name
 from nmt5.core.pytrees import flatten_paths, unflatten_paths
+from nmt5.core.target import num_parts_of
 from nmt5.training.adafactor import Slots, scaled_update
 from nmt5.training.rounding import round_at_random
 from nmt5.training.schedules import SCHEDULES
@@ -38,6 +40,8 @@ Params = Mapping[str, Any]
 
 _SLOTS = ("v_row", "v_col", "v")
 _DTYPES = ("float32", "bfloat16")
+# Entries of a parameter that costs more to compile an update for than to copy.
+_SMALL_SIZE = 65_536
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -155,6 +159,8 @@ def update_params(
         are the same, but the program does not grow with the layers: updating mT5-XXL's 552 arrays
         one by one took five sixths of the operations in its step's program.
 
+    On one device, small parameters of one shape are worked on as one array too.
+
     Returns:
       The new parameters and the new state.
     """
@@ -213,18 +219,21 @@ def _update(grads, stored, params, *, groups, rate, config):
 
 
 def _groups(params: Params, *, layers_together: bool) -> dict[str, list[str]]:
-    """Returns `{name: paths}` of the parameters that are updated as one array, layer by layer.
+    """Returns `{name: paths}` of the parameters that are updated as one array.
 
-    In the order in which the model stacks them: their gradients then are one array already.
+    Layers in the order in which the model stacks them: their gradients then are one array already.
     """
-    if not layers_together:
-        return {path: [path] for path in flatten_paths(params)}
-    groups: dict[str, dict[int, str]] = {}
-    for path in flatten_paths(params):
+    on_one_device = all(num_parts_of(name) == 1 for name in (axes.EMBED, axes.VOCAB, axes.MLP))
+    groups: dict[str, list[tuple[int, str]]] = {}
+    for path, leaf in flatten_paths(params).items():
         number = re.search(r"\blayers_(\d+)\b", path)
-        name = path if number is None else path.replace(number.group(), "layers", 1)
-        groups.setdefault(name, {})[int(number.group(1)) if number else 0] = path
-    return {name: [paths[i] for i in sorted(paths)] for name, paths in groups.items()}
+        name = path
+        if on_one_device and leaf.size <= _SMALL_SIZE:
+            name = "x".join(map(str, leaf.shape))
+        elif layers_together and number:
+            name = path.replace(number.group(), "layers", 1)
+        groups.setdefault(name, []).append((int(number.group(1)) if number else 0, path))
+    return {name: [path for _, path in sorted(members)] for name, members in groups.items()}
 
 
 def _together(tree: Params, groups: Mapping[str, list[str]]) -> dict[str, jax.Array]:
