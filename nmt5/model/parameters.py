@@ -1,5 +1,6 @@
 """The parameter tree of a configuration: its shapes, logical axes, initial values and head."""
 
+import functools
 from typing import Any
 
 import jax
@@ -11,10 +12,12 @@ from nmt5.model.config import ModelConfig
 from nmt5.model.network import Transformer
 
 
+@functools.partial(jax.jit, static_argnames="config")
 def init_variables(config: ModelConfig, rng: Key[Array, ""]) -> dict[str, Any]:
     """Returns Flax variables: `params`, and `params_axes` with T5X's logical axis names.
 
-    Traceable: wrap it in `jax.jit` with output shardings, or in `jax.eval_shape`.
+    Traceable, and traced once for a configuration: call it inside `jax.jit` with output shardings,
+    or with `jax.eval_shape`.
     """
     token = jnp.ones((1, 1), jnp.int32)
     return Transformer(config).init(rng, token, token, token)
@@ -22,13 +25,12 @@ def init_variables(config: ModelConfig, rng: Key[Array, ""]) -> dict[str, Any]:
 
 def init_params(config: ModelConfig, rng: Key[Array, ""]) -> dict[str, Any]:
     """Returns initial parameters (T5X's distributions), a nested dictionary of float32 arrays."""
-    return jax.jit(lambda key: init_variables(config, key)["params"])(rng)
+    return init_variables(config, rng)["params"]
 
 
 def param_shapes(config: ModelConfig) -> dict[str, jax.ShapeDtypeStruct]:
     """Returns `{path: shape and dtype}` of every parameter, without allocating any."""
-    variables = jax.eval_shape(lambda key: init_variables(config, key), jax.random.key(0))
-    return flatten_paths(variables["params"])
+    return flatten_paths(_abstract_variables(config)["params"])
 
 
 def param_axes(config: ModelConfig) -> dict[str, tuple[str, ...]]:
@@ -38,9 +40,13 @@ def param_axes(config: ModelConfig) -> dict[str, tuple[str, ...]]:
     >>> param_axes(model_config("tiny"))["encoder/layers_0/attention/query/kernel"]
     ('embed', 'joined_kv')
     """
-    variables = jax.eval_shape(lambda key: init_variables(config, key), jax.random.key(0))
-    axes = flatten_paths(variables["params_axes"])
+    axes = flatten_paths(_abstract_variables(config)["params_axes"])
     return {path.removesuffix("_axes"): tuple(leaf.names) for path, leaf in axes.items()}
+
+
+def _abstract_variables(config: ModelConfig) -> dict[str, Any]:
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    return jax.eval_shape(functools.partial(init_variables, config), key)
 
 
 def num_params(config: ModelConfig) -> int:

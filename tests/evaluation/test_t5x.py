@@ -297,8 +297,8 @@ def test_eval_infer_and_train_binaries(checkpoint, vocabulary, tmp_path):
         "MODEL_DIR": str(trained),
         "TRAIN_STEPS": 9,
         "BATCH_SIZE": 8,
-        "train_script.train.eval_period": 2,
-        "train_script.train.eval_steps": 1,
+        "train.eval_period": 2,
+        "train.eval_steps": 1,
     }
     binary("train", vocabulary, settings)
     # Back to nmt5: what T5X trained is a checkpoint like any other.
