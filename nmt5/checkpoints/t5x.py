@@ -283,9 +283,14 @@ def _open(reader, *, format: str, stated: StatedConfig, path) -> OpenedCheckpoin
 def _read_step(reader: TensorReader, path: os.PathLike | str) -> int | None:
     spec = reader.specs.get("state/step")
     if spec is not None:
-        if spec.shape not in ((), (1,)) or spec.dtype.kind not in "iu":
-            raise CheckpointError(f"{reader.source}: state/step is {spec}, expected an integer")
-        return int(np.asarray(reader.read("state/step")).reshape(()))
+        number = None
+        if spec.shape in ((), (1,)) and spec.dtype.kind in "iuf":
+            number = float(np.asarray(reader.read("state/step")).reshape(()))
+        # T5X casts the step too where it saves parameters in one dtype, float32 by its default.
+        if number is None or number < 0 or not number.is_integer():
+            found = spec if number is None else number
+            raise CheckpointError(f"{reader.source}: state/step is {found}, expected an integer")
+        return int(number)
     match = CHECKPOINT_NAME.fullmatch(os.path.basename(os.fspath(path).rstrip("/")))
     return int(match[1]) if match else None
 

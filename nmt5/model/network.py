@@ -99,7 +99,12 @@ class DecoderLayer(nn.Module):
             bias_HTT = self.relpos_bias(x_BTD.shape[1], x_BTD.shape[1])
         y_BTD = self.pre_self_attention_layer_norm(x_BTD)
         y_BTD = self.self_attention(
-            y_BTD, y_BTD, mask_B1TS=mask_B1TT, bias_HTS=bias_HTT, deterministic=deterministic
+            y_BTD,
+            y_BTD,
+            mask_B1TS=mask_B1TT,
+            bias_HTS=bias_HTT,
+            deterministic=deterministic,
+            causal=True,
         )
         x_BTD = x_BTD + self.dropout(y_BTD, deterministic=deterministic)
         y_BTD = self.encoder_decoder_attention(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from nmt5.checkpoints import conversion, whole_directory
+from nmt5.checkpoints import checksums, conversion, whole_directory
 from nmt5.checkpoints.conversion import ConvertConfig, convert
 from nmt5.checkpoints.detect import open_checkpoint
 from nmt5.checkpoints.manager import load_params
@@ -313,3 +313,24 @@ def test_slots_that_are_not_there_cannot_be_kept(samples, tmp_path):
         convert(
             ConvertConfig(source=str(source), target=str(tmp_path / "o"), slots="keep"), **SILENT
         )
+
+
+def test_checksums_worked_out_while_writing_are_those_of_the_files(samples, tmp_path, monkeypatch):
+    monkeypatch.setattr("nmt5.checkpoints.array_store.CHUNK_BYTES", 64)
+    monkeypatch.setattr(conversion, "SLAB_BYTES", 1)
+    early = []
+
+    class Watched(checksums.RunningChecksums):
+        def close(self):
+            early.append(super().close())
+            return early[0]
+
+    monkeypatch.setattr(checksums, "RunningChecksums", Watched)
+    source = samples.write_legacy(
+        tmp_path / "checkpoint_5", samples.t5x_state(samples.random_params(samples.SHARED), step=5)
+    )
+    made = convert(ConvertConfig(source=str(source), target=str(tmp_path / "o")), **SILENT)
+    assert len(early[0]) > 5
+    assert checksums.find_damage(made.path) == []
+    listed = json.loads((pathlib.Path(made.path) / checksums.FILE).read_text())["files"]
+    assert early[0].items() <= {name: entry["sha256"] for name, entry in listed.items()}.items()

@@ -273,6 +273,9 @@ T5X = {
         edit_tree(lambda t: t["optimizer"]["state"].update(step="many")), "expected an array"),
     "step of wrong type": (
         edit_tree(lambda t: t["optimizer"]["state"].update(step=np.ones(3))), "state/step is"),
+    "step between two": (
+        edit_tree(lambda t: t["optimizer"]["state"].update(step=np.float32(7.5))), "step is 7.5"),
+    "metadata with an unknown order": (edit_array(order="K"), "damaged metadata"),
     "array that nobody names": (
         lambda d: shutil.copytree(d / KERNEL, d / "target.extra"), "does not name"),
     "parameter missing": (

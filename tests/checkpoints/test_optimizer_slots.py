@@ -1,5 +1,6 @@
 """Adafactor's slots between unscanned layers, scanned layers and heads apart."""
 
+import jax
 from jax.sharding import PartitionSpec
 import numpy as np
 import pytest
@@ -159,7 +160,7 @@ def test_slots_are_those_that_t5x_makes():
                 4, optimizer.hyper_params, np.ones_like(grad), state, grad, "x"
             )[1]
 
-        stacked = updated(optimizer, np.stack(list(grads), axis=1))
+        stacked = jax.tree.map(np.asarray, updated(optimizer, np.stack(list(grads), axis=1)))
         plain = adafactor.Adafactor(learning_rate=0.1)
         for layer, grad in enumerate(grads):
             alone = updated(plain, grad.reshape(matrix))
@@ -169,11 +170,13 @@ def test_slots_are_those_that_t5x_makes():
             other = "v_col" if kept == "v_row" else "v_row"
             layer_axis = 1 if embed == 0 else 0
             np.testing.assert_allclose(
-                np.take(np.asarray(stacked.v_row), layer, axis=layer_axis), getattr(alone, kept), rtol=1e-5
+                np.take(stacked.v_row, layer, axis=layer_axis),
+                getattr(alone, kept),
+                rtol=1e-5,
             )
             layer_axis = 1 if name in ("out", "wo") else 0
             np.testing.assert_allclose(
-                np.take(np.asarray(stacked.v_col), layer, axis=layer_axis).reshape(-1),
+                np.take(stacked.v_col, layer, axis=layer_axis).reshape(-1),
                 getattr(alone, other),
                 rtol=1e-5,
             )

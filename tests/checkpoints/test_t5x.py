@@ -58,6 +58,12 @@ def test_bfloat16_and_its_disguise_as_uint16_in_version_2(state, samples, tmp_pa
         import_public(samples.write_legacy(tmp_path / "wrong", disguised, version=3))
 
 
+def test_a_step_that_was_cast_with_the_parameters(state, samples, tmp_path):
+    """As T5X writes it with its default, `SaveCheckpointConfig.dtype = 'float32'`."""
+    cast = state | {"state/step": np.float32(77)}
+    assert_holds(samples.write_legacy(tmp_path / "checkpoint_77", cast), cast)
+
+
 def test_old_versions_and_other_trees_are_refused(state, samples, tmp_path):
     with pytest.raises(CheckpointError, match="version 1, expected 2 or 3"):
         open_checkpoint(samples.write_legacy(tmp_path / "v1", state, version=1))

@@ -11,8 +11,8 @@ from nmt5.checkpoints.array_store import (
     ArrayStoreReader,
     ArrayStoreWriter,
     chunk_shape,
-    contiguous,
 )
+from nmt5.checkpoints.huggingface_export import contiguous
 from nmt5.checkpoints.tensors import (
     RandomAccessFile,
     StoredTensor,
@@ -101,6 +101,7 @@ def test_arrays_of_many_chunks_and_none(ocdbt, tmp_path, monkeypatch):
     assert reader.specs.keys() == arrays.keys() and not reader.absent_chunks
     for name, values in arrays.items():
         assert np.array_equal(reader.read(name), values)
+    assert reader.read("a/b").flags.f_contiguous  # neither written nor read the other way round
     assert np.array_equal(reader.read_rows("a/b", start=2, stop=4), arrays["a/b"][2:4])
 
 

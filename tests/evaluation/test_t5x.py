@@ -35,6 +35,10 @@ of_t5x = pytest.mark.filterwarnings(
 )
 SILENT = {"report": lambda line: None}
 BATCH, INPUTS, TARGETS = 8, 24, 16
+OF_TASK = {
+    "MIXTURE_OR_TASK_NAME": "gettext.nmt.en.de",
+    "TASK_FEATURE_LENGTHS": {"inputs": INPUTS, "targets": TARGETS},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -262,15 +266,11 @@ def binary(name, vocabulary, settings):
 @of_t5x
 @pytest.mark.slow
 @pytest.mark.timeout(2000)
-def test_eval_infer_and_train_binaries(checkpoint, vocabulary, tmp_path):
-    common = {
-        "MIXTURE_OR_TASK_NAME": "gettext.nmt.en.de",
-        "TASK_FEATURE_LENGTHS": {"inputs": INPUTS, "targets": TARGETS},
-    }
+def test_eval_and_infer_binaries(checkpoint, vocabulary, tmp_path):
     lines = {}
     for code in ("nmt5", "t5x"):
         output = tmp_path / f"eval_{code}"
-        settings = common | {
+        settings = OF_TASK | {
             "CHECKPOINT_PATH": checkpoint,
             "EVAL_OUTPUT_DIR": str(output),
             "NETWORK": code,
@@ -284,15 +284,21 @@ def test_eval_infer_and_train_binaries(checkpoint, vocabulary, tmp_path):
     assert len(lines["nmt5"]) == 8 and lines["nmt5"] == lines["t5x"]
 
     inferred = tmp_path / "inferred"
-    settings = common | {"CHECKPOINT_PATH": checkpoint, "INFER_OUTPUT_DIR": str(inferred)}
+    settings = OF_TASK | {"CHECKPOINT_PATH": checkpoint, "INFER_OUTPUT_DIR": str(inferred)}
     binary("infer", vocabulary, settings)
     file = inferred / "gettext.nmt.en.de-predict.jsonl-00000-of-00001"
     rows = [json.loads(text) for text in file.read_text().splitlines()]
     # The task's postprocessor, which only evaluation goes through, strips blanks.
     assert [row["prediction"].strip() for row in rows[:8]] == lines["nmt5"]
 
+
+@needs_t5x
+@of_t5x
+@pytest.mark.slow
+@pytest.mark.timeout(2000)
+def test_the_train_binary_goes_on_from_a_checkpoint(checkpoint, vocabulary, tmp_path):
     trained = tmp_path / "trained"
-    settings = common | {
+    settings = OF_TASK | {
         "INITIAL_CHECKPOINT_PATH": checkpoint,
         "MODEL_DIR": str(trained),
         "TRAIN_STEPS": 9,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nmt5.model.attention import attend
-from nmt5.model.masks import MASKED
+from nmt5.model.masks import MASKED, decoder_mask
 
 B, T, S, H, K = 2, 5, 7, 3, 4
 
@@ -56,3 +56,35 @@ def test_values_and_gradients_equal_the_equation(with_bias, dtype, bound):
     for found, wanted in zip((out, *grads), (expected, *expected_grads)):
         found, wanted = np.asarray(found, np.float32), np.asarray(wanted, np.float32)
         assert np.abs(found - wanted).max() <= bound * max(np.abs(wanted).max(), 1e-30)
+
+
+@pytest.mark.parametrize("length", [256, 300])
+def test_later_keys_may_be_left_out_where_the_mask_hides_them(length):
+    """Two packed segments and padding; queries that see nothing have no value to compare."""
+    keys = jax.random.split(jax.random.key(0), 5)
+    query, key, value, seed = (jax.random.normal(k, (B, length, H, K)) for k in keys[:4])
+    bias = jax.random.normal(keys[4], (H, length, length))
+    tokens = jnp.ones((B, length), jnp.int32).at[1, -40:].set(0)
+    segments = jnp.ones_like(tokens).at[:, 100:].set(2)
+    mask = decoder_mask(tokens, segment_ids_BT=segments)
+    real = (tokens > 0)[:, :, None, None]
+
+    def through(causal):
+        def total(query, key, value, bias):
+            out = attend(
+                query,
+                key_BSHK=key,
+                value_BSHK=value,
+                bias_HTS=bias,
+                mask_B1TS=mask,
+                causal=causal,
+            )
+            return jnp.sum(out * seed * real), out * real
+
+        grads, out = jax.jit(jax.grad(total, argnums=(0, 1, 2, 3), has_aux=True))(
+            query, key, value, bias
+        )
+        return out, *grads
+
+    for found, wanted in zip(through(True), through(False), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
