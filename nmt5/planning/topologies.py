@@ -2,7 +2,9 @@
 
     v5e:16x16   256 devices, one to a chip
     v5p:4x4x8   128 devices, one to a chip of two cores; sold as v5p-256, by cores
-    v3:16x16    256 chips of two devices each: 512 devices, and v4 without megacore likewise
+    v3:16x16    256 chips of two devices each: 512 devices
+    v4:4x4x8    128 devices, one to a chip of two cores that work as one ("megacore", as Google's
+                machines start them; without it JAX would count 256, and makes no mesh of them)
 
 Sources. Operations, memory and its speed of a chip: https://cloud.google.com/tpu/docs/v3, /v4,
 /v5e, /v5p and /v6e (read in 2026); of v2 JAX's own table (jax 0.10.2, `pallas/mosaic/tpu_info.py`,
@@ -66,11 +68,13 @@ class Generation:
 _TABLE = (
     ("v2", 2, 2, 2, 23e12, 8 * GIB, 358e9, 4, 62e9, "cores", "v2"),
     ("v3", 2, 2, 2, 61.5e12, 16 * GIB, 450e9, 4, 70e9, "cores", "v3"),
-    ("v4", 3, 2, 2, 137.5e12, 16 * GIB, 600e9, 6, 50e9, "cores", "v4"),
+    ("v4", 3, 1, 2, 275e12, 32 * GIB, 1200e9, 6, 50e9, "cores", "v4"),
     ("v5e", 2, 1, 1, 197e12, 16 * GIB, 819e9, 4, 50e9, "chips", "v5litepod"),
     ("v5p", 3, 1, 2, 459e12, 95 * GIB, 2765e9, 6, 100e9, "cores", "v5p"),
     ("v6e", 2, 1, 1, 918e12, 32 * GIB, 1600e9, 4, 100e9, "chips", "v6e"),
 )
+# libtpu's default for v4 is two devices to a chip.
+_CHIP_CONFIG = {"v4": {"chip_config_name": "megacore"}}
 GENERATIONS = {row[0]: Generation(*row) for row in _TABLE}
 
 # Shapes that are offered; any other of the right form may be written too.
@@ -185,7 +189,11 @@ def topology_devices(topology: Topology) -> Sequence[jax.Device]:
         os.environ.setdefault(variable, value)
     try:
         with _quiet_stderr():
-            described = topologies.get_topology_desc(platform="tpu", topology_name=topology.name)
+            described = topologies.get_topology_desc(
+                platform="tpu",
+                topology_name=topology.name,
+                **_CHIP_CONFIG.get(topology.generation.name, {}),
+            )
     except Exception as error:
         raise ConfigError(
             f"plan: libtpu refuses topology '{topology.name}': {str(error).splitlines()[0]}; "

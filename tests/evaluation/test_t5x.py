@@ -296,9 +296,22 @@ def test_eval_and_infer_binaries(checkpoint, vocabulary, tmp_path):
 @of_t5x
 @pytest.mark.slow
 @pytest.mark.timeout(2000)
-def test_the_train_binary_goes_on_from_a_checkpoint(checkpoint, vocabulary, tmp_path):
+@pytest.mark.parametrize("slots", ["anew", "kept"])
+def test_the_train_binary_goes_on_from_a_checkpoint(slots, checkpoint, vocabulary, tmp_path):
+    kept = {}
+    if slots == "kept":
+        source = write_state(tmp_path / "checkpoint_7", model_config("tiny", vocab_size=408))
+        for format in ("nmt5", "t5x_orbax"):
+            target = str(tmp_path / format)
+            keeping = ConvertConfig(source=source, target=target, format=format, slots="keep")
+            source = convert(keeping, **SILENT).path
+        checkpoint = source
+        kept = {
+            "utils.RestoreCheckpointConfig.state_transformation_fns": (),
+            "utils.RestoreCheckpointConfig.fallback_to_scratch": False,
+        }
     trained = tmp_path / "trained"
-    settings = OF_TASK | {
+    settings = OF_TASK | kept | {
         "INITIAL_CHECKPOINT_PATH": checkpoint,
         "MODEL_DIR": str(trained),
         "TRAIN_STEPS": 9,

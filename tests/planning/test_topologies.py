@@ -9,7 +9,7 @@ from nmt5.planning.topologies import GIB, find_topology, topology_devices
     ("name", "devices", "chips", "cores", "product"),
     [
         ("v3:16x16", 512, 256, 512, "v3-512"),
-        ("v4:4x4x8", 256, 128, 256, "v4-256"),
+        ("v4:4x4x8", 128, 128, 256, "v4-256"),
         ("v5e:16x16", 256, 256, 256, "v5litepod-256"),
         ("v5p:4x4x8", 128, 128, 256, "v5p-256"),
         ("v6e:4x8", 32, 32, 32, "v6e-32"),
