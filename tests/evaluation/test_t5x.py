@@ -311,14 +311,18 @@ def test_the_train_binary_goes_on_from_a_checkpoint(slots, checkpoint, vocabular
             "utils.RestoreCheckpointConfig.fallback_to_scratch": False,
         }
     trained = tmp_path / "trained"
-    settings = OF_TASK | kept | {
-        "INITIAL_CHECKPOINT_PATH": checkpoint,
-        "MODEL_DIR": str(trained),
-        "TRAIN_STEPS": 9,
-        "BATCH_SIZE": 8,
-        "train.eval_period": 2,
-        "train.eval_steps": 1,
-    }
+    settings = (
+        OF_TASK
+        | kept
+        | {
+            "INITIAL_CHECKPOINT_PATH": checkpoint,
+            "MODEL_DIR": str(trained),
+            "TRAIN_STEPS": 9,
+            "BATCH_SIZE": 8,
+            "train.eval_period": 2,
+            "train.eval_steps": 1,
+        }
+    )
     binary("train", vocabulary, settings)
     # Back to nmt5: what T5X trained is a checkpoint like any other.
     made = convert(
