@@ -117,7 +117,9 @@ def planned_mixture(workspace, config):
             f"plan: mixture '{name}' was registered with rates of examples; its shares of tokens "
             "are known once its text is prepared (`nmt5 prepare`)"
         )
-    if workspace.parallel_share is not None:
+    if workspace.shares is not None:
+        definition = dataclasses.replace(definition, shares=workspace.shares)
+    elif workspace.parallel_share is not None:
         definition = dataclasses.replace(
             definition, parallel_share=workspace.parallel_share, shares=None
         )

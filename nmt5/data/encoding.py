@@ -15,6 +15,8 @@ from nmt5.data.vocabulary import PAD_ID, Vocabulary
 # `t5/data/preprocessors.py`: `select_random_chunk` with max_length=65536.
 MAX_DOCUMENT_TOKENS = 65_536
 
+BROKEN = "NUL or half a surrogate pair"
+
 
 @dataclasses.dataclass
 class Tally:
@@ -45,6 +47,14 @@ class Tally:
             self.lengths.setdefault(language, Counter()).update(histogram)
 
 
+def _is_sound(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\x00" not in text
+
+
 def encode_examples(
     examples: Sequence[Mapping[str, str]],
     *,
@@ -61,7 +71,8 @@ def encode_examples(
     For one language the values of a block are the ids of a document: id 0 removed, and of a
     document with more than `max_document_tokens` ids one aligned chunk, drawn by its key. For two
     they are a whole pair as `nmt5.data.shard_files.encode_record` lays it out. Documents
-    without ids and pairs with an empty side are dropped as "empty".
+    without ids and pairs with an empty side are dropped as "empty"; text with a NUL character or
+    half of a surrogate pair, which JSON can hold and UTF-8 cannot, as `BROKEN`.
 
     Args:
       examples: `{language: text}`.
@@ -78,6 +89,12 @@ def encode_examples(
     """
     keys = position_keys(seed, first, len(examples))
     texts = [example[language] for language in languages for example in examples]
+    broken = np.zeros(len(examples), bool)
+    if not holds_ids and not _is_sound("".join(texts)):
+        sound = np.array([_is_sound(text) for text in texts], bool)
+        broken = ~sound.reshape(len(languages), -1).all(axis=0)
+        tally.dropped[BROKEN] += int(broken.sum())
+        texts = ["" if broken[at % len(examples)] else text for at, text in enumerate(texts)]
     encoded = texts if holds_ids else vocabulary.encode_batch(texts)
     if len(languages) == 1:
         ids = [_document(ids, key, max_document_tokens, tally) for ids, key in zip(encoded, keys)]
@@ -87,7 +104,8 @@ def encode_examples(
     lengths = np.array([np.fromiter(map(len, side), np.int64, len(examples)) for side in sides])
     kept = (lengths > 0).all(axis=0)
     if not kept.all():
-        tally.dropped["empty"] += int((~kept).sum())
+        if empty := int((~kept & ~broken).sum()):
+            tally.dropped["empty"] += empty
         sides = [list(itertools.compress(side, kept)) for side in sides]
         lengths, keys = lengths[:, kept], keys[kept]
     tally.examples += len(keys)

@@ -34,6 +34,8 @@ from nmt5.data.vocabulary import Vocabulary
 MIB = 1 << 20
 LOCAL_RUNNER = "local"
 _TEMPORARY = ".prepare"
+# A pipeline takes two seconds to begin and end, whatever it works on.
+_CORPORA_AT_ONCE = 16
 _SHOWN_FAILURES = 5
 
 
@@ -266,21 +268,29 @@ def _run(
         logging.disable(logging.NOTSET)
     units = _units(setting.corpora.values())
     options = PipelineOptions(_beam_options(config))
+    at_once = _CORPORA_AT_ONCE if config.runner == LOCAL_RUNNER else len(setting.corpora)
+    names = list(setting.corpora)
+    groups = [set(names[i : i + at_once]) for i in range(0, len(names), at_once)]
     watching = watch(setting.path("notes"), units=len(units), callback=progress or (lambda _: None))
     try:
-        with watching, beam.Pipeline(options=options) as pipeline:
-            (
-                pipeline
-                | "source shards" >> beam.Create(units)
-                | "spread" >> beam.Reshuffle()
-                | "tokenise" >> beam.Map(functools.partial(steps.tokenise, setting))
-                | "by split" >> beam.GroupByKey()
-                | "plan" >> beam.FlatMap(functools.partial(steps.plan, setting))
-                | "spread shards" >> beam.Reshuffle()
-                | "write" >> beam.Map(functools.partial(steps.write_shard, setting))
-                | "by corpus" >> beam.GroupByKey()
-                | "finish" >> beam.Map(functools.partial(steps.finish, setting))
-            )
+        with watching:
+            # One pipeline after the other: its steps are barriers, so what is finished when a run
+            # is killed is what earlier pipelines made.
+            for group in groups:
+                with beam.Pipeline(options=options) as pipeline:
+                    (
+                        pipeline
+                        | "source shards"
+                        >> beam.Create([u for u in units if u.corpus.name in group])
+                        | "spread" >> beam.Reshuffle()
+                        | "tokenise" >> beam.Map(functools.partial(steps.tokenise, setting))
+                        | "by split" >> beam.GroupByKey()
+                        | "plan" >> beam.FlatMap(functools.partial(steps.plan, setting))
+                        | "spread shards" >> beam.Reshuffle()
+                        | "write" >> beam.Map(functools.partial(steps.write_shard, setting))
+                        | "by corpus" >> beam.GroupByKey()
+                        | "finish" >> beam.Map(functools.partial(steps.finish, setting))
+                    )
     except Exception as error:
         user_error = _user_error_within(error)
         if user_error is None:

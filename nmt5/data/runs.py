@@ -121,4 +121,5 @@ def read_run(path: os.PathLike | str, *, shard: int, num_shards: int) -> Block:
             high = np.searchsorted(keys, np.uint64((shard + 1) * _KEY_RANGE // num_shards))
         file.seek(4 * int(ends[low]), os.SEEK_CUR)
         values = np.fromfile(file, np.int32, int(ends[high] - ends[low]))
-    return Block(keys[low:high], lengths[low:high], values)
+    # Copies: views would keep the keys and lengths of the whole run.
+    return Block(keys[low:high].copy(), lengths[low:high].copy(), values)

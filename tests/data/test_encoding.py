@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nmt5.data import store
-from nmt5.data.encoding import Tally, encode_examples
+from nmt5.data.encoding import BROKEN, Tally, encode_examples
 
 
 class Digits:
@@ -41,6 +41,15 @@ def test_documents_lose_padding_ids_and_empty_ones_are_dropped():
 def test_dropping_does_not_move_the_keys_of_others():
     whole = encode(["1", "", "3"])
     np.testing.assert_array_equal(whole.keys[1:], encode(["3"], first=2).keys)
+
+
+def test_broken_characters_are_counted_apart_from_empty_text():
+    tally = Tally()
+    texts = [("1", "2"), ("3\x00", "4"), ("5", "\ud83d"), ("6", ""), ("7", "8")]
+    block = encode(texts, languages=("en", "fr"), tally=tally)
+    kept = encode([texts[0], texts[4]], languages=("en", "fr"))
+    assert values_by_example(block) == values_by_example(kept)
+    assert tally.dropped == {"empty": 1, BROKEN: 2} and tally.examples == 2
 
 
 def test_a_pair_is_the_record_of_the_store():

@@ -189,6 +189,23 @@ def test_an_interrupted_rebuild_leaves_no_half_corpus(config, corpora, monkeypat
     assert prepare(longer, corpora).written == ("text.fr",)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KillingSource(FaultySource):
+    """Takes the whole run down when it is read."""
+
+    def read(self, split, shard, dropped):
+        raise KeyboardInterrupt
+
+
+def test_what_earlier_pipelines_finished_stays_when_a_run_is_killed(config, corpora, monkeypatch):
+    monkeypatch.setattr(prepare_module, "_CORPORA_AT_ONCE", 2)
+    killing = Corpus(name="killing", source=KillingSource(languages=("fr",)))
+    with pytest.raises(BaseException):  # noqa: B017 - however a runner hands the interrupt on
+        prepare(config, [*corpora, killing])
+    assert sorted(store.list_corpora(config.store)) == ["pair.en-fr", "text.fr"]
+    assert prepare(config, corpora).kept == ("text.fr", "pair.en-fr")
+
+
 def test_leftovers_of_a_killed_run_are_removed(config, corpora):
     stale = pathlib.Path(config.store) / ".prepare" / "runs"
     stale.mkdir(parents=True)
