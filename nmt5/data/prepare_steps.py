@@ -17,7 +17,7 @@ import shutil
 import numpy as np
 
 from nmt5.core.errors import DataError, StorageError, UserError
-from nmt5.core.files import storage_faults, write_json
+from nmt5.core.files import storage_faults, write_json, write_text
 from nmt5.data import runs, shard_files, store
 from nmt5.data.encoding import Tally, encode_examples
 from nmt5.data.prepare_progress import UnitNotes
@@ -84,13 +84,17 @@ class _TokenisedUnit:
 
 @dataclasses.dataclass(frozen=True)
 class _ShardTask:
-    """A shard to write; the first of a split carries the split's counts."""
+    """A shard to write; the first of a split carries the split's counts.
+
+    `runs` is a file with the paths of all runs of the split, one a line: were they here, a corpus
+    of n runs and as many shards would send n^2 paths from step to step.
+    """
 
     corpus: str
     split: str
     shard: int
     num_shards: int
-    runs: tuple[str, ...]
+    runs: str
     tally: Tally | None
     errors: tuple[tuple[str, str], ...] = ()
 
@@ -197,7 +201,9 @@ def plan(
     failed = tuple(unit.error for unit in units if unit.error)
     num_bytes = 0 if failed else sum(unit.num_bytes for unit in units)
     num_shards = max(1, -(-num_bytes // setting.shard_bytes))
-    paths = () if failed else tuple(path for unit in units for path in unit.runs)
+    paths = [] if failed else [path for unit in units for path in unit.runs]
+    list_of_runs = setting.path("runs", f"{units[0].unit}.list")
+    write_text(list_of_runs, "\n".join(paths))
     for shard in range(num_shards):
         first = shard == 0
         yield _ShardTask(
@@ -205,7 +211,7 @@ def plan(
             name,
             shard,
             num_shards,
-            paths,
+            list_of_runs,
             tally if first else None,
             failed if first else (),
         )
@@ -214,8 +220,13 @@ def plan(
 def write_shard(setting: Setting, task: _ShardTask) -> tuple[str, _WrittenShard]:
     """Sorts one range of keys and writes it as an ArrayRecord file; none if the range is empty."""
     info = None
+    with storage_faults("reading", task.runs):
+        paths = pathlib.Path(task.runs).read_text().split("\n")
     block = runs.concatenate(
-        [runs.read_run(path, shard=task.shard, num_shards=task.num_shards) for path in task.runs]
+        [
+            runs.read_run(path, shard=task.shard, num_shards=task.num_shards)
+            for path in filter(None, paths)
+        ]
     )
     if len(block):
         file = f"{task.split}-{task.shard:05d}-of-{task.num_shards:05d}.arrayrecord"

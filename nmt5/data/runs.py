@@ -94,8 +94,9 @@ def write_run(path: os.PathLike | str, block: Block) -> None:
     """Writes a block, sorted by key. Raises `StorageError`."""
     block = block.in_key_order()
     sizes = np.array([len(block), len(block.values)], np.int64)
+    ends = np.cumsum(block.lengths, dtype=np.int64)
     with storage_faults("writing", path), open(path, "wb") as file:
-        for part in (sizes, block.keys, block.lengths, block.values):
+        for part in (sizes, block.keys, ends, block.values):
             part.tofile(file)
 
 
@@ -111,15 +112,21 @@ def read_run(path: os.PathLike | str, *, shard: int, num_shards: int) -> Block:
       StorageError: the file is missing or unreadable.
     """
     with storage_faults("reading", path), open(path, "rb") as file:
-        num_examples, num_values = np.fromfile(file, np.int64, 2).tolist()
-        keys = np.fromfile(file, np.uint64, num_examples)
-        lengths = np.fromfile(file, np.int64, num_examples)
-        ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-        low = np.searchsorted(keys, np.uint64(shard * _KEY_RANGE // num_shards))
+        num_examples, _ = np.fromfile(file, np.int64, 2).tolist()
+        begin = file.tell()
+        if not num_examples:
+            return concatenate([])
+        # A shard is a small part of a run, and there are many shards: no more is read than that.
+        all_keys = np.memmap(file, np.uint64, mode="r", offset=begin, shape=(num_examples,))
+        low = int(np.searchsorted(all_keys, np.uint64(shard * _KEY_RANGE // num_shards)))
         high = num_examples
         if shard + 1 < num_shards:
-            high = np.searchsorted(keys, np.uint64((shard + 1) * _KEY_RANGE // num_shards))
-        file.seek(4 * int(ends[low]), os.SEEK_CUR)
-        values = np.fromfile(file, np.int32, int(ends[high] - ends[low]))
-    # Copies: views would keep the keys and lengths of the whole run.
-    return Block(keys[low:high].copy(), lengths[low:high].copy(), values)
+            high = int(np.searchsorted(all_keys, np.uint64((shard + 1) * _KEY_RANGE // num_shards)))
+        keys = np.array(all_keys[low:high])
+        file.seek(begin + 8 * (num_examples + max(low - 1, 0)))
+        ends = np.fromfile(file, np.int64, high - max(low - 1, 0))
+        if low == 0:
+            ends = np.concatenate([np.zeros(1, np.int64), ends])
+        file.seek(begin + 16 * num_examples + 4 * int(ends[0]))
+        values = np.fromfile(file, np.int32, int(ends[-1] - ends[0]))
+    return Block(keys, np.diff(ends), values)
