@@ -190,7 +190,7 @@ def test_plan_for_a_pod_without_one(pod_run, pod_plan):
     for one in pod_plan.collectives:
         if one.kind == "all-gather":
             sizes = [_product(dims) for _, dims in one.shapes]
-            assert max(sizes) < whole_table / 2, one
+            assert max(sizes) <= whole_table / 2, one  # a chunk of two
 
 
 @needs_libtpu
@@ -199,7 +199,9 @@ def test_plan_for_a_pod_without_one(pod_run, pod_plan):
 def test_a_plan_without_machine_code_says_the_same(pod_run, pod_plan):
     whole = make_plan(pod_run, ONE_SHAPE, topology=find_topology("v5e:2x4"), whole=True)
     assert whole.memory.code > 0
-    assert pod_plan.memory.total == pytest.approx(whole.memory.total - whole.memory.code, rel=0.01)
+    # The finished program has a few MB of libtpu's own (4.4 here), far less than is kept free.
+    rest = whole.memory.total - whole.memory.code - pod_plan.memory.total
+    assert 0 <= rest < 8 * 2**20 < pod_plan.memory.reserved
     assert totals(list(pod_plan.collectives)) == totals(list(whole.collectives))
 
 
