@@ -147,8 +147,9 @@ def _lookup(table_VD, tokens_BT, *, num_parts, dtype):
     Left to itself, XLA gathered half of the table for one of two row shapes (jax 0.10.2, TPU).
     """
     if num_parts == 1:
-        read = _read_rows if num_parts_of(BATCH) == 1 else _gather
-        return read(table_VD, tokens_BT, table_VD.shape[0]).astype(dtype)
+        if num_parts_of(BATCH) == 1:
+            return _read_rows(table_VD, tokens_BT, table_VD.shape[0]).astype(dtype)
+        return _gather(table_VD, tokens_BT).astype(dtype)
     size = table_VD.shape[0] // num_parts
     table_GVD = split_by(table_VD.reshape(num_parts, size, -1), VOCAB, None, EMBED)
 
@@ -163,8 +164,7 @@ def _lookup(table_VD, tokens_BT, *, num_parts, dtype):
     return jnp.where(is_known_BT[..., None], rows_BTD, jnp.nan)
 
 
-def _gather(table_VD, tokens_BT, size):
-    del size
+def _gather(table_VD, tokens_BT):
     return table_VD.at[tokens_BT].get(mode="fill", fill_value=jnp.nan)
 
 
@@ -175,11 +175,13 @@ def _read_rows(table_VD, tokens_BT, size):
     Zeros for it depend on nothing, so XLA laid them out before the head's own gradient was there:
     0.5 GB more at once for 250,112 words of width 512.
     """
-    return _gather(table_VD, tokens_BT, size)
+    del size
+    return _gather(table_VD, tokens_BT)
 
 
 def _read_rows_forward(table_VD, tokens_BT, size):
-    return _gather(table_VD, tokens_BT, size), tokens_BT
+    del size
+    return _gather(table_VD, tokens_BT), tokens_BT
 
 
 def _read_rows_backward(size, tokens_BT, d_rows_BTD):

@@ -106,6 +106,11 @@ def scaled_update(
     return factor * direction, new
 
 
+def parameters_are_whole() -> bool:
+    """Returns whether every device of the program under construction has whole parameters."""
+    return all(num_parts_of(name) == 1 for name in (axes.EMBED, axes.VOCAB, axes.MLP))
+
+
 def sum_of_squares(array: Float[Array, "..."], *, axis: int) -> Float[Array, "..."]:
     """Returns the sum of squares over one axis.
 
@@ -116,9 +121,13 @@ def sum_of_squares(array: Float[Array, "..."], *, axis: int) -> Float[Array, "..
       array: any shape.
       axis: the axis that goes away.
     """
-    whole = all(num_parts_of(name) == 1 for name in (axes.EMBED, axes.VOCAB, axes.MLP))
     slow = axis == 0 and array.ndim == 2 and array.shape[1] > 16_384
-    if not (slow and whole and target_platform() == "cpu" and array.shape[0] % _GROUP == 0):
+    if not (
+        slow
+        and parameters_are_whole()
+        and target_platform() == "cpu"
+        and array.shape[0] % _GROUP == 0
+    ):
         return jnp.sum(jnp.square(array), axis=axis)
 
     def add(i, total):

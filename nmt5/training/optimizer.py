@@ -28,11 +28,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from nmt5.core import axes
 from nmt5.core.errors import ConfigError, unknown_name
 from nmt5.core.pytrees import flatten_paths, unflatten_paths
-from nmt5.core.target import num_parts_of
-from nmt5.training.adafactor import Slots, scaled_update
+from nmt5.training.adafactor import Slots, parameters_are_whole, scaled_update
 from nmt5.training.rounding import round_at_random
 from nmt5.training.schedules import SCHEDULES
 
@@ -159,7 +157,7 @@ def update_params(
         are the same, but the program does not grow with the layers: updating mT5-XXL's 552 arrays
         one by one took five sixths of the operations in its step's program.
 
-    On one device, small parameters of one shape are worked on as one array too.
+    Where devices hold whole parameters, small ones of one shape are worked on as one array too.
 
     Returns:
       The new parameters and the new state.
@@ -223,12 +221,12 @@ def _groups(params: Params, *, layers_together: bool) -> dict[str, list[str]]:
 
     Layers in the order in which the model stacks them: their gradients then are one array already.
     """
-    on_one_device = all(num_parts_of(name) == 1 for name in (axes.EMBED, axes.VOCAB, axes.MLP))
+    are_whole = parameters_are_whole()
     groups: dict[str, list[tuple[int, str]]] = {}
     for path, leaf in flatten_paths(params).items():
         number = re.search(r"\blayers_(\d+)\b", path)
         name = path
-        if on_one_device and leaf.size <= _SMALL_SIZE:
+        if are_whole and leaf.size <= _SMALL_SIZE:
             name = "x".join(map(str, leaf.shape))
         elif layers_together and number:
             name = path.replace(number.group(), "layers", 1)

@@ -194,13 +194,13 @@ class KillingSource(FaultySource):
     """Takes the whole run down when it is read."""
 
     def read(self, split, shard, dropped):
-        raise KeyboardInterrupt
+        raise RuntimeError("power cut")
 
 
 def test_what_earlier_pipelines_finished_stays_when_a_run_is_killed(config, corpora, monkeypatch):
     monkeypatch.setattr(prepare_module, "_CORPORA_AT_ONCE", 2)
     killing = Corpus(name="killing", source=KillingSource(languages=("fr",)))
-    with pytest.raises(BaseException):  # noqa: B017 - however a runner hands the interrupt on
+    with pytest.raises(RuntimeError, match="power cut"):
         prepare(config, [*corpora, killing])
     assert sorted(store.list_corpora(config.store)) == ["pair.en-fr", "text.fr"]
     assert prepare(config, corpora).kept == ("text.fr", "pair.en-fr")
