@@ -191,8 +191,9 @@ def processes(
         local_device_ids=devices,
         cluster_detection_method="deactivate",
         initialization_timeout=config.start_seconds,
-        # Our own watch is faster and says more; this is the net below it.
-        heartbeat_timeout_seconds=2 * config.lost_seconds,
+        # Our own watch is faster and says more; this is the net below it. JAX sends a heartbeat
+        # each half of this time, so it aborts as early as half of it after a process has died.
+        heartbeat_timeout_seconds=4 * config.lost_seconds + 20,
         shutdown_timeout_seconds=config.lost_seconds,
     )
     from jax.experimental import multihost_utils
