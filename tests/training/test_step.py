@@ -22,6 +22,7 @@ from nmt5.training.step import (
     batch_loss,
     check_microbatches,
     eval_step,
+    loss_and_grads,
     train_step,
 )
 
@@ -191,14 +192,28 @@ def test_config_faults():
 @pytest.mark.parametrize(("microbatches", "factor"), [(2, 100.0), (4, None)])
 @pytest.mark.slow
 def test_a_batch_in_parts_gives_the_same_update(state, microbatches, factor):
-    """The last rows of each group are empty, so the parts have different numbers of targets."""
+    """To a millionth of each array's largest value: elements near 0 are sums that cancel.
+
+    The last rows of each group are empty, so the parts have different numbers of targets.
+    """
     loss = LossConfig(normalizing_factor=factor, label_smoothing=0.1)
     whole_config = dataclasses.replace(CONFIG, loss=loss)
     config = dataclasses.replace(whole_config, microbatches=microbatches, row_shards=2)
-    whole, expected = jax.jit(functools.partial(train_step, config=whole_config))(state, BATCH)
-    parts, found = jax.jit(functools.partial(train_step, config=config))(state, BATCH)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), parts, whole)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-6), found, expected)
+
+    def results(config):
+        gradient = jax.jit(functools.partial(loss_and_grads, config=config))
+        (loss, _), grads = gradient(state.params, BATCH)
+        new, metrics = jax.jit(functools.partial(train_step, config=config))(state, BATCH)
+        # The optimizer's slots are means of squares, whose error is twice as large.
+        slots = jax.tree.map(lambda x: np.sqrt(np.abs(x)), new.optimizer)
+        return {"loss": loss, "grads": grads, "params": new.params, "slots": slots} | metrics
+
+    def assert_equal(path, part, whole):
+        bound = 1e-6 * np.abs(whole).max()
+        name = jax.tree_util.keystr(path)
+        np.testing.assert_allclose(part, whole, rtol=0, atol=bound, err_msg=name)
+
+    jax.tree.map_with_path(assert_equal, results(config), results(whole_config))
 
 
 def test_parts_need_less_memory_and_the_state_is_donated(state):
