@@ -43,6 +43,8 @@ class TfdsForm:
         a record, or None for a row of another language or without a label.
       other_names: pattern of the data set for splits that another one holds.
       languages: those that it has; () for all of the benchmark's.
+      choose: (language -> all its records, language, split) -> the records of the split, where the
+        benchmark's splits are not those of the data set (WikiLingua).
     """
 
     name: str
@@ -50,6 +52,7 @@ class TfdsForm:
     record: Callable[[Mapping[str, Any], str, str], Record | None]
     other_names: Mapping[str, str] = dataclasses.field(default_factory=dict)
     languages: tuple[str, ...] = ()
+    choose: Callable[[Callable[[str], Iterator[Record]], str, str], Iterator[Record]] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ a zero-shot mixture on every language that has training data.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
 import functools
 import os
 from typing import Any
@@ -25,6 +26,7 @@ import tensorflow as tf
 from nmt5.core.errors import ConfigError, DataError
 from nmt5.data.registry import feature
 from nmt5.evaluation.benchmarks.benchmark import Benchmark, Part, read_examples
+from nmt5.evaluation.benchmarks.records import Record
 from nmt5.evaluation.benchmarks.regimes import plan, settings_of, take
 from nmt5.evaluation.benchmarks.table import benchmark as find_benchmark
 from nmt5.evaluation.scores.counted import score
@@ -110,8 +112,6 @@ def tfds_examples(
     Raises:
       DataError: TFDS lacks the language or split, or no row was of the language.
     """
-    import tensorflow_datasets as tfds
-
     form = benchmark.tfds
     benchmark.check(language=part.language, split=part.split)
     has_language = not form.languages or part.language in form.languages
@@ -120,20 +120,51 @@ def tfds_examples(
             f"{benchmark.name}: TFDS has no language '{part.language}' in split '{part.split}'; "
             "give the directory of the original files"
         )
-    settings = {"language": part.language, "split": part.split}
-    name = benchmark.fill(form.other_names.get(part.split, form.name), **settings)
-    split = benchmark.fill(form.splits[part.split], **settings)
-    rows = tfds.as_numpy(tfds.load(name, split=split, data_dir=data_dir))
+    read = TfdsRecords(benchmark.name, part.split, data_dir)
+    if form.choose is None:
+        found = read(part.language)
+    else:
+        found = form.choose(read, part.language, part.split)
     empty = True
-    for number, row in enumerate(rows):
-        record = form.record(row, str(number), part.language)
-        if record is not None:
-            empty = False
-            yield benchmark.to_text(record)
+    for record in found:
+        empty = False
+        yield benchmark.to_text(record)
     if empty:
-        raise DataError(
-            f"{benchmark.name}: TFDS {name}, split {split}: no example in '{part.language}'"
+        raise DataError(f"{read.where(part.language)}: no example in '{part.language}'")
+
+
+@dataclasses.dataclass(frozen=True)
+class TfdsRecords:
+    """Language -> the records of what TFDS has for a benchmark's split; hashable, for caches."""
+
+    benchmark: str
+    split: str
+    data_dir: str | None
+
+    def __call__(self, language: str) -> Iterator[Record]:
+        """Yields the records of a language."""
+        import tensorflow_datasets as tfds
+
+        name, split = self._name_and_split(language)
+        rows = tfds.as_numpy(tfds.load(name, split=split, data_dir=self.data_dir))
+        for number, row in enumerate(rows):
+            record = find_benchmark(self.benchmark).tfds.record(row, str(number), language)
+            if record is not None:
+                yield record
+
+    def where(self, language: str) -> str:
+        """Returns what is read, for messages."""
+        name, split = self._name_and_split(language)
+        return f"{self.benchmark}: TFDS {name}, split {split}"
+
+    def _name_and_split(self, language: str) -> tuple[str, str]:
+        row = find_benchmark(self.benchmark)
+        patterns = (
+            row.tfds.other_names.get(self.split, row.tfds.name),
+            row.tfds.splits[self.split],
         )
+        name, split = (row.fill(one, language=language, split=self.split) for one in patterns)
+        return name, split
 
 
 def add_benchmark(

@@ -49,9 +49,14 @@ from nmt5.evaluation.benchmarks.tfds_rows import (
     wikiann_row,
     wikilingua_row,
     with_id_prefixes,
+    word_tags_row,
     xnli_row,
 )
-from nmt5.evaluation.benchmarks.wikilingua import LANGUAGE_NAMES, read_wikilingua_split
+from nmt5.evaluation.benchmarks.wikilingua import (
+    LANGUAGE_NAMES,
+    draw_wikilingua_split,
+    read_wikilingua_split,
+)
 from nmt5.evaluation.scores.entities import ENTITIES_MT5, entities
 from nmt5.evaluation.scores.labels import PARSE_MATCH, class_accuracy, tag_accuracy
 from nmt5.evaluation.scores.question_answering import MLQA, QUESTION_TOKENS, SQUAD
@@ -401,6 +406,11 @@ _ROWS = (
         train_languages=("en_ewt",),
         validation_languages=("en_ewt",),
         zeroshot=Part(benchmark="ud_pos", language="en_ewt"),
+        tfds=TfdsForm(
+            name="universal_dependencies/{language}:1.0.1",
+            splits={"train": "train", "validation": "dev", "test": "test"},
+            record=word_tags_row,
+        ),
         note="PUD treebanks have a test split only",
     ),
     _xsid("xsid_intent", to_text=intent_text, metrics=(class_accuracy(INTENT_LABELS),)),
@@ -441,11 +451,12 @@ _ROWS = (
         train_languages=tuple(LANGUAGE_NAMES),
         tfds=TfdsForm(
             name="gem/wiki_lingua_{name}_{language}:1.1.0",
-            splits={"train": "train", "validation": "validation", "test": "test"},
+            # GEM's own splits repeat test summaries in other languages' training data.
+            splits=dict.fromkeys(("train", "validation", "test"), "train+validation+test"),
             record=wikilingua_row,
+            choose=draw_wikilingua_split,
         ),
-        note="any language to English; GEM's own splits repeat test summaries in other languages' "
-        "training data, the splits made from the files do not",
+        note="any language to English; splits made here, not GEM's",
     ),
     _translation(
         "ntrex",

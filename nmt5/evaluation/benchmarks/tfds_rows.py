@@ -10,12 +10,21 @@ import hashlib
 from typing import Any
 
 from nmt5.core.errors import DataError
-from nmt5.evaluation.benchmarks.records import Article, Question, SentencePair, TaggedSentence
+from nmt5.evaluation.benchmarks.records import (
+    Article,
+    Choice,
+    Question,
+    SentencePair,
+    TaggedSentence,
+)
+from nmt5.evaluation.benchmarks.tagged_files import UPOS_TAGS
 
 Row = Mapping[str, Any]
 
 # The order of TFDS `wikiann`'s classes.
 WIKIANN_TAGS = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")
+# The order of TFDS `universal_dependencies`' classes: the 17, then what is no word.
+_UPOS_CLASSES = (*UPOS_TAGS, "_")
 
 
 def question_row(
@@ -85,6 +94,13 @@ def paraphrase_row(row: Row, identity: str, language: str) -> SentencePair:
     )
 
 
+def choice_row(row: Row, identity: str, language: str) -> Choice:
+    """Returns a row of super_glue/copa."""
+    del identity, language
+    texts = {key: _text(row[key]) for key in ("premise", "choice1", "choice2", "question")}
+    return Choice(id=str(int(row["idx"])), label=int(row["label"]), **texts)
+
+
 def wikiann_row(row: Row, identity: str, language: str) -> TaggedSentence:
     """Returns a row of wikiann, from its tags; its `spans` say the same."""
     del language
@@ -95,18 +111,38 @@ def wikiann_row(row: Row, identity: str, language: str) -> TaggedSentence:
     )
 
 
+def word_tags_row(row: Row, identity: str, language: str) -> TaggedSentence | None:
+    """Returns a row of universal_dependencies, whose tokens are the lines of a CoNLL-U file.
+
+    Multiword ranges have the tag `_`, and empty nodes a tag but no head, which the row writes
+    "None"; both are left out, as from the files. None if no word is left.
+    """
+    del language
+    words = [
+        (_text(token), _UPOS_CLASSES[tag])
+        for token, tag, head in zip(row["tokens"], row["upos"], row["head"], strict=True)
+        if _UPOS_CLASSES[tag] != "_" and _text(head) != "None"
+    ]
+    if not words:
+        return None
+    tokens, tags = zip(*words, strict=True)
+    return TaggedSentence(id=_text(row["idx"]) or identity, tokens=tokens, tags=tags)
+
+
 def wikilingua_row(row: Row, identity: str, language: str) -> Article | None:
     """Returns a row of gem/wiki_lingua_*: its document, and the English summary beside it.
 
-    The article is known by its English summary only: versions with the same one belong together.
-    None where a side is empty.
+    None where a side is empty. The rows lack their article's address: versions with the same
+    English summary are taken for one article. Sections of one article that differ in it cannot be
+    told from those of two.
     """
-    document = row["source_aligned"][language]
-    summary = _text(row["target_aligned"]["en"])
-    if not _text(document).strip() or not summary.strip():
+    del identity  # a number within what is read; gem_id is unique
+    document = _text(row["source_aligned"][language]).strip()
+    summary = _text(row["target_aligned"]["en"]).strip()
+    if not document or not summary:
         return None
     article = hashlib.sha256(summary.encode()).hexdigest()
-    return Article(id=identity, document=_text(document), summary=summary, article=article)
+    return Article(id=_text(row["gem_id"]), document=document, summary=summary, article=article)
 
 
 def with_id_prefixes(prefixes: Mapping[str, str]) -> functools.partial:

@@ -1,5 +1,8 @@
 """Benchmarks as SeqIO tasks: examples, metrics, and that settings train on what they should."""
 
+import dataclasses
+import functools
+import itertools
 import json
 import warnings
 
@@ -150,7 +153,6 @@ def test_paraphrases_are_written_as_t5_writes_them():
         ("multi_nli", "en", "train"),
         ("pawsx", "ko", "validation"),
         ("wikiann_ner", "yo", "test"),
-        ("wikilingua", "tr", "test"),
     ],
 )
 def test_rows_of_tfds_have_the_form_that_is_read(name, language, split):
@@ -175,6 +177,68 @@ def test_rows_of_xnli(name):
     }
     found = form.record(row, "0", "sw")
     assert (found.first.encode(), found.second) == (row["premise"]["sw"], "y")
+
+
+def test_words_of_tfds_are_those_of_the_conllu_file():
+    """`du` is a range and `reported` an empty node: lines of the file, and no words."""
+    form = BENCHMARKS["ud_pos"].tfds
+    features = tfds.builder(form.name.format(language="en_ewt")).info.features
+    names = features["upos"].feature.names
+    lines = [("du", "_", "None"), ("de", "ADP", "3"), ("le", "DET", "3"), ("chat", "NOUN", "0")]
+    lines += [("reported", "VERB", "None")]
+    row = {
+        "idx": b"s1",
+        "tokens": np.array([line[0].encode() for line in lines], object),
+        "upos": np.array([names.index(line[1]) for line in lines]),
+        "head": np.array([line[2].encode() for line in lines], object),
+    }
+    assert row.keys() <= features.keys()
+    found = form.record(row, "0", "en_ewt")
+    assert (found.id, found.tokens, found.tags) == (
+        "s1",
+        ("de", "le", "chat"),
+        ("ADP", "DET", "NOUN"),
+    )
+
+
+def test_wikilingua_of_tfds_is_split_as_the_files_are():
+    """GEM's splits are joined and drawn again, all versions of a summary into one split."""
+
+    def rows(builder, split, **unused):
+        assert split == "train+validation+test"
+        language = builder.builder_config.name.split("_")[-1]
+        numbers = range(40) if language == "en" else range(0, 80, 2)
+        sides = lambda kind: {  # noqa: E731
+            side: [f"{kind} {side} {i}" for i in numbers] for side in {language, "en"}
+        }
+        return tf.data.Dataset.from_tensor_slices(
+            {
+                "gem_id": [f"{language}-{i}" for i in numbers],
+                "source_aligned": sides("long"),
+                "target_aligned": sides("short"),
+            }
+        )
+
+    row = BENCHMARKS["wikilingua"]
+    choose = functools.partial(row.tfds.choose, held_out=5)
+    few = dataclasses.replace(row, tfds=dataclasses.replace(row.tfds, choose=choose))
+    with tfds.testing.mock_data(as_dataset_fn=rows):
+        found = {
+            (language, split): {
+                one.targets
+                for one in registration.tfds_examples(
+                    few, Part(benchmark="wikilingua", language=language, split=split)
+                )
+            }
+            for language in ("en", "tr")
+            for split in ("train", "validation", "test")
+        }
+    for language in ("en", "tr"):
+        assert [len(found[language, split]) for split in ("validation", "test")] == [5, 5]
+    for split, other in itertools.permutations(("train", "validation", "test"), 2):
+        assert not found["en", split] & found["tr", other]
+    assert found["en", "test"] & found["tr", "test"]
+    assert all(target.startswith("short en ") for target in found["tr", "train"])
 
 
 def test_tydi_qa_keeps_one_language_of_the_training_split():
