@@ -24,7 +24,10 @@ class DataConfig:
       inputs_length: encoder tokens of a span-corruption row; a row of sentence pairs has half of
         it on both sides.
       row_lengths: `{objective: (inputs, targets)}` instead of the default.
-      encoder_tokens_per_batch: encoder tokens of a batch over all processes, padding counted.
+      encoder_tokens_per_batch: encoder tokens of a batch over all processes, padding counted; met
+        in whole multiples of the data-parallel parts.
+      rows: `{objective: rows of a batch}` instead of what its share of the tokens comes to; taken
+        as they are, so a mesh that does not divide them is refused.
       seed: of order and noise.
       lanes: independent streams whose rows make up a batch; decides how rows are spread over
         processes. None takes a divisor of the rows that fits the mesh.
@@ -38,6 +41,7 @@ class DataConfig:
     inputs_length: int = 1024
     row_lengths: Mapping[str, tuple[int, int]] | None = None
     encoder_tokens_per_batch: int = 1_048_576
+    rows: Mapping[str, int] | None = None
     seed: int = 0
     lanes: int | None = None
     prefetch_batches: int = 2
@@ -60,11 +64,18 @@ class DataConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"DataConfig.{name} = {value}, expected None or at least 1")
-        for objective, lengths in (self.row_lengths or {}).items():
-            if objective not in OBJECTIVES:
+        for name in ("row_lengths", "rows"):
+            for objective in getattr(self, name) or {}:
+                if objective not in OBJECTIVES:
+                    raise ConfigError(
+                        f"DataConfig.{name}: {unknown_name('objective', objective, OBJECTIVES)}"
+                    )
+        for objective, count in (self.rows or {}).items():
+            if not isinstance(count, int) or count < 1:
                 raise ConfigError(
-                    f"DataConfig.row_lengths: {unknown_name('objective', objective, OBJECTIVES)}"
+                    f"DataConfig.rows['{objective}'] = {count!r}, expected an integer of at least 1"
                 )
+        for objective, lengths in (self.row_lengths or {}).items():
             if len(lengths) != 2 or min(lengths) < 2:
                 raise ConfigError(
                     f"DataConfig.row_lengths['{objective}'] = {lengths}, expected (inputs, "
@@ -101,7 +112,7 @@ def plan_layout(
     """Returns the rows of each objective.
 
     Rows are share x tokens / row length, rounded to a multiple of `rows_multiple`, at least one
-    multiple; `RowLayout.share` is what came of it.
+    multiple; `RowLayout.share` is what came of it. Rows set in `DataConfig.rows` are never rounded.
 
     Args:
       mixture: the resolved mixture.
@@ -109,15 +120,17 @@ def plan_layout(
       rows_multiple: number of data-parallel parts that a batch is split into.
 
     Raises:
-      ConfigError: lengths that hold no text, or `lanes` that do not divide the rows.
+      ConfigError: lengths that hold no text, `lanes` that do not divide the rows, or set rows that
+        are no multiple; with the nearest numbers that are.
     """
     if rows_multiple < 1:
         raise ConfigError(f"feed: rows_multiple {rows_multiple}, expected at least 1")
     lengths = {group.objective: _row_lengths(group, config) for group in mixture.groups}
-    rows = {}
+    rows = _set_rows(mixture, config, rows_multiple)
     for group in mixture.groups:
         exact = group.share * config.encoder_tokens_per_batch / lengths[group.objective][0]
-        rows[group.objective] = max(round(exact / rows_multiple), 1) * rows_multiple
+        rounded = max(round(exact / rows_multiple), 1) * rows_multiple
+        rows.setdefault(group.objective, rounded)
     total = sum(rows[name] * lengths[name][0] for name in rows)
     return {
         group.objective: RowLayout(
@@ -142,6 +155,49 @@ def layout_table(layout: Mapping[str, RowLayout]) -> str:
             f"{row.share:7.2%} {row.asked_share:7.2%}"
         )
     return "\n".join(lines)
+
+
+def asked_tokens(layout: Mapping[str, RowLayout], config: DataConfig) -> int:
+    """Returns the encoder tokens of a batch that the settings ask for, before any rounding."""
+    chosen = config.rows or {}
+    return round(
+        sum(
+            chosen[name] * row.inputs_length
+            if name in chosen
+            else row.asked_share * config.encoder_tokens_per_batch
+            for name, row in layout.items()
+        )
+    )
+
+
+def batch_line(layout: Mapping[str, RowLayout], config: DataConfig) -> str:
+    """Returns the encoder positions of a batch in words, and those asked for if they differ."""
+    total = sum(row.rows * row.inputs_length for row in layout.values())
+    asked = asked_tokens(layout, config)
+    note = f" (asked {asked:,}; rows are whole multiples of the data axes)"
+    return f"{total:,} encoder positions a step" + ("" if total == asked else note)
+
+
+def _set_rows(mixture: Mixture, config: DataConfig, rows_multiple: int) -> dict[str, int]:
+    """Returns the rows that the settings fix, all checked before anything is compiled."""
+    chosen, faults = dict(config.rows or {}), []
+    objectives = [group.objective for group in mixture.groups]
+    for objective, count in chosen.items():
+        if objective not in objectives:
+            raise ConfigError(
+                "DataConfig.rows: "
+                + unknown_name(f"objective of mixture '{mixture.name}'", objective, objectives)
+            )
+        if count % rows_multiple:
+            below = count // rows_multiple * rows_multiple
+            near = " or ".join(str(rows) for rows in (below, below + rows_multiple) if rows)
+            faults.append(f"'{objective}' has {count}, nearest {near}")
+    if faults:
+        raise ConfigError(
+            f"DataConfig.rows: rows of a batch must be multiples of the {rows_multiple} "
+            f"data-parallel parts of the mesh: {'; '.join(faults)}; or change the mesh"
+        )
+    return chosen
 
 
 def _row_lengths(group: GroupSpec, config: DataConfig) -> tuple[int, int]:

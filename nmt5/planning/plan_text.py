@@ -1,6 +1,6 @@
 """A plan as text for people."""
 
-from nmt5.data.layout import layout_table
+from nmt5.data.layout import batch_line, layout_table
 from nmt5.planning.advice import nearest_change
 from nmt5.planning.plan import RunPlan, gib
 from nmt5.planning.program_text import totals
@@ -25,14 +25,11 @@ def _head(plan: RunPlan, config: RunConfig) -> str:
     if plan.target is not None:
         where = plan.target.describe()
     mesh = ", ".join(f"{axis} {size}" for axis, size in plan.mesh.items())
-    total = plan.encoder_positions
-    asked = config.data.encoder_tokens_per_batch
-    note = "" if total == asked else f" (asked {asked:,}; rows are whole multiples)"
     return (
         f"{where}\nmesh: {mesh}; preset '{config.mesh.preset}'"
         + (f" with {dict(config.mesh.rules)}" if config.mesh.rules else "")
         + f"; compiled in {plan.compile_seconds:.0f} s\n"
-        f"step: {total:,} encoder positions{note}, {plan.positions:,} of both sides"
+        f"{batch_line(plan.layout, config.data)}; {plan.positions:,} of both sides"
     )
 
 

@@ -8,7 +8,7 @@ from etils import epath
 import jax
 
 from nmt5 import __version__
-from nmt5.data.layout import RowLayout, layout_table
+from nmt5.data.layout import RowLayout, batch_line, layout_table
 from nmt5.data.mixture import Mixture, write_mixture
 from nmt5.model.parameters import num_params
 from nmt5.partitioning.processes import group
@@ -59,5 +59,6 @@ def introduction(
     return (
         f"{config.train.run_dir}: {start.kind}{source}, step {start.step} of "
         f"{config.train.train_steps}; {num_params(config.model):,} parameters on {mesh.size} "
-        f"{mesh.devices.flat[0].platform} device(s){processes}\n{layout_table(layout)}"
+        f"{mesh.devices.flat[0].platform} device(s){processes}\n{layout_table(layout)}\n"
+        f"{batch_line(layout, config.data)}"
     )

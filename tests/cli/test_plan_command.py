@@ -90,6 +90,11 @@ def test_plan_of_this_machine(mixture, capsys):
             ["--gin.MeshConfig.rules={'heds': 'tensor'}"],
             "unknown logical axis 'heds'; nearest: 'he",
         ),
+        (
+            ["--gin.DataConfig.rows={'span_corruption': 12}"],
+            "multiples of the 8 data-parallel parts of the mesh: 'span_corruption' has 12, "
+            "nearest 8 or 16",
+        ),
         (["--gin.DataConfig.lanes=3"], "lanes = 3 does not divide the 16 rows"),
     ],
 )

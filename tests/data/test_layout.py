@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from nmt5.core.errors import ConfigError
-from nmt5.data.layout import DataConfig, layout_table, plan_layout
+from nmt5.data.layout import DataConfig, batch_line, layout_table, plan_layout
 from nmt5.data.mixture import GroupSpec, Mixture, TaskSpec, TokenIds
 
 IDS = TokenIds(size=250_100, num_sentinels=100, fingerprint="")
@@ -59,6 +59,41 @@ def test_rows_are_at_least_one_multiple():
     )
     assert (layout["span_corruption"].rows, layout["nmt"].rows) == (8, 4)
     assert layout["nmt"].share > layout["nmt"].asked_share
+
+
+def test_rounded_rows_are_said():
+    """A budget is met in whole multiples; rows that are set are taken or refused."""
+    shares = mixture({"span_corruption": 0.9, "nmt": 0.1})
+    rounded = plan_layout(shares, config(), rows_multiple=64)
+    assert batch_line(rounded, config()) == (
+        "1,015,808 encoder positions a step (asked 1,048,576; rows are whole multiples of the "
+        "data axes)"
+    )
+    fixed = config(rows={"span_corruption": 928, "nmt": 192})
+    layout = plan_layout(shares, fixed, rows_multiple=32)
+    assert {name: row.rows for name, row in layout.items()} == fixed.rows
+    assert batch_line(layout, fixed) == "1,048,576 encoder positions a step"
+    one = plan_layout(shares, config(rows={"nmt": 64}), rows_multiple=64)
+    assert (one["span_corruption"].rows, one["nmt"].rows) == (896, 64)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            {"span_corruption": 928, "nmt": 20},
+            "multiples of the 64 data-parallel parts of the mesh: 'span_corruption' has 928, "
+            "nearest 896 or 960; 'nmt' has 20, nearest 64; or change the mesh",
+        ),
+        ({"ras": 64}, "unknown objective of mixture 'm' 'ras'; for example 'nmt'"),
+        ({"nmtt": 64}, "DataConfig.rows: unknown objective 'nmtt'; nearest: 'nmt'"),
+        ({"nmt": 0}, r"DataConfig.rows\['nmt'\] = 0, expected an integer of at least 1"),
+    ],
+)
+def test_rows_that_do_not_divide_are_refused(rows, message):
+    shares = mixture({"span_corruption": 0.9, "nmt": 0.1})
+    with pytest.raises(ConfigError, match=message):
+        plan_layout(shares, config(rows=rows), rows_multiple=64)
 
 
 def test_lengths_follow_the_noise_and_the_choice():
