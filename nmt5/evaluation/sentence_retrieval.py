@@ -21,6 +21,7 @@ from nmt5.core.files import write_json
 from nmt5.data.vocabulary import Vocabulary
 from nmt5.evaluation.benchmarks.bitext_files import RetrievalSet, read_bucc, read_tatoeba
 from nmt5.evaluation.benchmarks.scoring import Score
+from nmt5.evaluation.benchmarks.tfds_tatoeba import TFDS_CODES, VERSION, load_tatoeba
 from nmt5.evaluation.bootstrap import Interval, difference, draw_weights, interval
 from nmt5.evaluation.encoder_states import POOLING, layer_name, mean_states
 from nmt5.evaluation.inference_files import Scored, append_metrics, read_metrics, write_scored
@@ -48,18 +49,25 @@ _FILES = {
 def languages_of(name: str, task: TaskConfig, *, wanted: Sequence[str] = ()) -> tuple[str, ...]:
     """Returns the languages whose files are there, or the wanted ones of them.
 
+    Without a directory Tatoeba's languages are those of TFDS.
+
     Raises:
-      ConfigError: no directory, or a language that has no files.
+      ConfigError: no directory for BUCC, or a language that has no files.
       DataError: no files at all.
     """
     directory = directory_of(task, name)
-    if not directory:
+    if directory:
+        names = (path.name for path in epath.Path(directory).iterdir())
+        matches = (re.fullmatch(_FILES[name], file) for file in names)
+        known = sorted(found["language"] for found in matches if found)
+    elif name == TATOEBA:
+        known = sorted(TFDS_CODES)
+    else:
         raise ConfigError(
-            f"{name}: set TaskConfig.data, or TaskConfig.directories={{'{name}': '...'}}, to the "
-            "directory of its original files"
+            f"{name}: TFDS has its pairs only, not the sentences among which they are to be found; "
+            f"set TaskConfig.data, or TaskConfig.directories={{'{name}': '...'}}, to the directory "
+            "of its original files"
         )
-    matches = (re.fullmatch(_FILES[name], path.name) for path in epath.Path(directory).iterdir())
-    known = sorted(found["language"] for found in matches if found)
     if not known:
         raise DataError(f"{name}: {directory} has no file like {_FILES[name]}; get the files again")
     for language in wanted:
@@ -112,7 +120,7 @@ def evaluate_sentences(
         "identity": checkpoint_files(checkpoint),
         "vocabulary_fingerprint": vocabulary.fingerprint,
         "task": name,
-        "directory": os.fspath(directory),
+        "directory": os.fspath(directory) or f"TFDS {VERSION}",
         "languages": list(languages),
         "layer": layer_name(layer),
         "inputs_tokens": task.inputs_tokens,
@@ -132,7 +140,7 @@ def evaluate_sentences(
         encode = _Encoder(model, layer=layer, limit=task.inputs_tokens or 256, progress=report)
         about = f"cosine|layer:{layer_name(layer)}|{POOLING}|{name}|language:{language}"
         if name == TATOEBA:
-            scores, shown = _tatoeba(read_tatoeba(directory, language), encode, wanted, about)
+            scores, shown = _tatoeba(_tatoeba_pairs(task, language), encode, wanted, about)
             write_scored(output, task=f"{name}.{language}", step=step, examples=shown)
         else:
             scores = _bucc(directory, language, encode, about)
@@ -177,7 +185,7 @@ def compare_sentences(
         raise ConfigError(f"{name}: pairs that were mined cannot be compared one by one")
     found = {}
     for language in languages_of(name, task, wanted=wanted.languages):
-        right = _limited(read_tatoeba(directory_of(task, name), language), wanted.max_examples)
+        right = _limited(_tatoeba_pairs(task, language), wanted.max_examples)
         hits = []
         for directory in (first, second):
             outputs = read_outputs(directory, f"{name}.{language}")
@@ -220,6 +228,13 @@ class _Encoder:
             progress=self._progress,
         )
         return vectors_ND[[row_of[text] for text in texts]]
+
+
+def _tatoeba_pairs(task: TaskConfig, language: str) -> RetrievalSet:
+    directory = directory_of(task, TATOEBA)
+    if directory:
+        return read_tatoeba(directory, language)
+    return load_tatoeba(language, data_dir=task.tfds_data_dir)
 
 
 def _limited(pairs: RetrievalSet, limit: int | None) -> RetrievalSet:

@@ -5,6 +5,8 @@ import json
 import pytest
 
 from nmt5.core.errors import ConfigError, DataError
+from nmt5.evaluation import sentence_retrieval
+from nmt5.evaluation.benchmarks.bitext_files import RetrievalSet
 from nmt5.evaluation.inference_files import read_metrics
 from nmt5.evaluation.sentence_retrieval import compare_sentences, evaluate_sentences
 from nmt5.evaluation.task_config import TaskConfig
@@ -66,6 +68,21 @@ def test_tatoeba(run_directory, vocabulary, task, tmp_path):
     assert differences["eng2"]["value"] == 0 and differences["eng2"]["p_value"] == 1
 
 
+def test_tatoeba_without_files_comes_from_tfds(run_directory, vocabulary, tmp_path, monkeypatch):
+    pairs = RetrievalSet(sources=TEXTS, targets=TEXTS, pairs=tuple((i, i) for i in range(5)))
+    asked = []
+
+    def load(language, *, data_dir):
+        asked.append((language, data_dir))
+        return pairs
+
+    monkeypatch.setattr(sentence_retrieval, "load_tatoeba", load)
+    task = TaskConfig(name="tatoeba", tfds_data_dir="here")
+    found, _ = evaluate(run_directory, task, vocabulary, tmp_path / "a", languages=("deu",))
+    assert found["languages"]["deu"]["scores"]["accuracy"]["value"] == 100
+    assert asked == [("deu", "here")]
+
+
 def test_long_sentences_are_cut_and_counted(run_directory, vocabulary, tmp_path, task):
     short = TaskConfig(name="tatoeba", data=task.data, inputs_tokens=2)
     found, _ = evaluate(run_directory, short, vocabulary, tmp_path / "a", languages=("xxx",))
@@ -101,11 +118,13 @@ def test_bucc_takes_its_threshold_from_the_training_split(run_directory, vocabul
 def test_what_is_not_there(run_directory, vocabulary, task, tmp_path):
     for settings, wanted, error, message in (
         ({"data": task.data}, {"languages": ("engg",)}, ConfigError, "nearest: 'eng2'"),
-        ({}, {}, ConfigError, "set TaskConfig.data"),
+        ({}, {"languages": ("gsw",)}, ConfigError, "unknown language 'gsw'"),
         ({"directories": {"tatoeba": str(tmp_path)}}, {}, DataError, "no file like"),
     ):
         with pytest.raises(error, match=message):
             one = TaskConfig(name="tatoeba", **settings)
             evaluate(run_directory, one, vocabulary, tmp_path / "a", **wanted)
+    with pytest.raises(ConfigError, match=r"bucc: TFDS has its pairs only.*set TaskConfig.data"):
+        evaluate(run_directory, TaskConfig(name="bucc"), vocabulary, tmp_path / "a")
     with pytest.raises(ConfigError, match="layer 9, expected 1 to 2"):
         evaluate(run_directory, task, vocabulary, tmp_path / "a", layer=9)

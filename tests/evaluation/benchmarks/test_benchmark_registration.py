@@ -19,6 +19,7 @@ with warnings.catch_warnings():  # TensorFlow's own deprecations, at import
 
     from nmt5.evaluation.benchmarks import registration
 
+from nmt5.evaluation.benchmarks import tfds_tatoeba
 from nmt5.evaluation.benchmarks.benchmark import Part
 from nmt5.evaluation.benchmarks.table import BENCHMARKS
 from nmt5.evaluation.text_to_answer.label_text import paraphrase_text
@@ -239,6 +240,24 @@ def test_wikilingua_of_tfds_is_split_as_the_files_are():
         assert not found["en", split] & found["tr", other]
     assert found["en", "test"] & found["tr", "test"]
     assert all(target.startswith("short en ") for target in found["tr", "train"])
+
+
+def test_tatoeba_of_tfds_has_the_codes_of_the_files():
+    codes = {config.language for config in tfds.builder_cls("tatoeba").BUILDER_CONFIGS}
+    assert codes == set(tfds_tatoeba.TFDS_CODES.values())
+
+    def rows(builder, split, **unused):
+        assert (builder.builder_config.name, split) == ("tatoeba_fa", "train")
+        sides = {"source_sentence": ["یک\n", "\n", "دو"], "target_sentence": ["1\r\n", "x\n", "2"]}
+        assert sides.keys() <= builder.info.features.keys()
+        return tf.data.Dataset.from_tensor_slices(sides)
+
+    with tfds.testing.mock_data(as_dataset_fn=rows):
+        found = tfds_tatoeba.load_tatoeba("pes")
+    assert (found.sources, found.targets) == (("یک", "دو"), ("1", "2"))
+    assert found.pairs == ((0, 0), (1, 1))
+    with pytest.raises(DataError, match="tatoeba: TFDS: unknown language 'fas'; nearest"):
+        tfds_tatoeba.load_tatoeba("fas")
 
 
 def test_tydi_qa_keeps_one_language_of_the_training_split():
