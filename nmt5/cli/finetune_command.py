@@ -17,7 +17,8 @@ settings:
   TaskConfig.name               a benchmark, a registered SeqIO task or mixture
   TaskConfig.data               directory with the benchmarks' original files
   TaskConfig.files              own TSV or JSON lines: {'train': 'a.tsv', 'test': 'b.jsonl', ...}
-  TaskConfig.columns, TaskConfig.metrics, TaskConfig.language
+  TaskConfig.format             of these files: 'columns', 'inference', 'entities', 'conllu', ...
+  TaskConfig.columns, TaskConfig.metrics, TaskConfig.labels, TaskConfig.language
   CheckpointConfig.initial_checkpoint   of any format; without it, model_config.size from scratch
   FinetuneConfig.run_dir, .setting, .selection, .seed, .train_steps, .eval_period_steps,
   FinetuneConfig.tokens_per_batch, .inputs_length, .dropout_rate, .max_examples, ...

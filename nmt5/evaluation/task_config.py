@@ -25,8 +25,11 @@ class TaskConfig:
       name: a benchmark of `nmt5.evaluation.benchmarks.table`, a registered SeqIO task or mixture,
         or with `files` any other name.
       files: own TSV or JSON-lines file by split, `{'train': 'a.tsv', 'test': 'b.jsonl'}`.
+      format: of `files`: "columns", or another of `own_files.FORMATS` ("inference", "entities",
+        "conllu", ...).
       columns: names of the column of inputs and that of targets in `files`.
-      metrics: names of metrics; () takes the task's own, or exact match for `files`.
+      metrics: names of metrics; () takes the task's own, or those of the format of `files`.
+      labels: all classes, for metric "class_accuracy"; () takes those of one's own training file.
       language: of the answers in `files` or in a SeqIO task; the language of "in_language".
       data: directory in which each benchmark has a directory of its name.
       directories: directory of a benchmark's files by its name, before `data`.
@@ -38,8 +41,10 @@ class TaskConfig:
 
     name: str = ""
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    format: str = "columns"
     columns: tuple[str, str] = ("inputs", "targets")
     metrics: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
     language: str | None = None
     data: str = ""
     directories: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -48,8 +53,9 @@ class TaskConfig:
     targets_tokens: int | None = None
 
     def __post_init__(self):
-        if isinstance(self.metrics, str):
-            object.__setattr__(self, "metrics", (self.metrics,))
+        for field in ("metrics", "labels"):
+            if isinstance(getattr(self, field), str):
+                object.__setattr__(self, field, (getattr(self, field),))
         for field in ("files", "directories"):
             if not isinstance(getattr(self, field), Mapping):
                 raise ConfigError(
@@ -80,8 +86,10 @@ def resolve_task(config: TaskConfig, *, register: Callable[[], None]) -> Benchma
             own_benchmark(
                 config.name or "own",
                 files=config.files,
+                format=config.format,
                 columns=config.columns,
-                metrics=config.metrics or ("exact_match",),
+                metrics=config.metrics,
+                labels=config.labels,
                 language=config.language or "en",
                 inputs_tokens=config.inputs_tokens or 1024,
                 targets_tokens=config.targets_tokens or 512,
@@ -107,7 +115,12 @@ def resolve_task(config: TaskConfig, *, register: Callable[[], None]) -> Benchma
             "TaskConfig.name: "
             + unknown_name("benchmark or SeqIO task", config.name, [*BENCHMARKS, *known])
         )
-    found = seqio_benchmark(config.name, metrics=config.metrics, language=config.language or "en")
+    found = seqio_benchmark(
+        config.name,
+        metrics=config.metrics,
+        labels=config.labels,
+        language=config.language or "en",
+    )
     return add(
         dataclasses.replace(
             found,

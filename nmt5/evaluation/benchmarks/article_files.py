@@ -13,7 +13,7 @@ from typing import Any
 from etils import epath
 
 from nmt5.core.errors import DataError
-from nmt5.evaluation.benchmarks.located_lines import Place, expect_keys, read_json_file
+from nmt5.evaluation.benchmarks.located_lines import Place, expect_keys, read_json_file, text_of
 from nmt5.evaluation.benchmarks.records import Article
 
 _PICKLE_SUFFIXES = (".pkl", ".pickle", ".p")
@@ -40,20 +40,22 @@ def read_wikilingua(
             place = Place(str(path), f"'{url}', section '{name}'")
             keys = ["document"] if english_path is None else ["document", "english_url"]
             expect_keys(section, keys, place)
+            document = text_of(section, "document", place)
             if english_path is None:
                 english_url, english_name = url, name
             else:
                 expect_keys(section, ["english_section_name"], place)
-                english_url, english_name = section["english_url"], section["english_section_name"]
-            summary = english.get(english_url, {}).get(english_name, {}).get("summary")
+                english_url = text_of(section, "english_url", place)
+                english_name = text_of(section, "english_section_name", place)
+            summary = _summary(english, english_url, english_name, english_path or path)
             if summary is None:
                 dropped["no English section"] += 1
-            elif not summary.strip() or not section["document"].strip():
+            elif not summary.strip() or not document.strip():
                 dropped["empty document or summary"] += 1
             else:
                 yield Article(
                     id=f"{url}#{name}",
-                    document=section["document"],
+                    document=document,
                     summary=summary,
                     article=english_url,
                 )
@@ -115,6 +117,14 @@ def limited(articles: list[Article], *, count: int, seed: int) -> list[Article]:
 
 def _drawn(article: str, seed: int) -> bytes:
     return hashlib.sha256(f"{seed} {article}".encode()).digest()
+
+
+def _summary(english: dict[str, Any], url: str, name: str, path: epath.PathLike) -> str | None:
+    """Returns the summary of an English section; None if there is no such section."""
+    sections = expect_keys(english.get(url, {}), [], Place(str(path), f"'{url}'"))
+    place = Place(str(path), f"'{url}', section '{name}'")
+    section = expect_keys(sections.get(name, {}), [], place)
+    return text_of(section, "summary", place) if "summary" in section else None
 
 
 def _load(path: epath.PathLike) -> dict[str, Any]:

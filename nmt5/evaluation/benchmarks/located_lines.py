@@ -187,6 +187,17 @@ def text_of(value: dict[str, Any], key: str, place: Place) -> str:
     return value[key]
 
 
+def list_of(value: dict[str, Any], key: str, place: Place) -> list[Any]:
+    """Returns `value[key]` if it is a list.
+
+    Raises:
+      DataError: it is null, an object or anything else.
+    """
+    if not isinstance(value[key], list):
+        raise place.error(f"{key} is {type(value[key]).__name__}, expected a list")
+    return value[key]
+
+
 def _quoted_rows(path: epath.PathLike) -> Iterator[tuple[list[str], Place]]:
     for line in read_lines(path):
         try:

@@ -8,6 +8,7 @@ from etils import epath
 from nmt5.evaluation.benchmarks.located_lines import (
     Place,
     expect_keys,
+    list_of,
     read_json_file,
     read_json_lines,
     text_of,
@@ -31,14 +32,15 @@ def read_squad(
     """
     path = str(path)
     top = expect_keys(read_json_file(path), ["data"], Place(path, "top level"))
-    for article_number, article in enumerate(top["data"]):
+    for article_number, article in enumerate(list_of(top, "data", Place(path, "top level"))):
         article_place = Place(path, f"data[{article_number}]")
-        paragraphs = expect_keys(article, ["paragraphs"], article_place)["paragraphs"]
+        expect_keys(article, ["paragraphs"], article_place)
+        paragraphs = list_of(article, "paragraphs", article_place)
         for paragraph_number, paragraph in enumerate(paragraphs):
             where = f"data[{article_number}].paragraphs[{paragraph_number}]"
             expect_keys(paragraph, ["context", "qas"], Place(path, where))
             context = text_of(paragraph, "context", Place(path, where))
-            for number, question in enumerate(paragraph["qas"]):
+            for number, question in enumerate(list_of(paragraph, "qas", Place(path, where))):
                 place = Place(path, f"{where}.qas[{number}]")
                 expect_keys(question, ["id", "question", "answers"], place)
                 place = Place(path, f"{where}.qas[{number}], question '{question['id']}'")
@@ -46,7 +48,7 @@ def read_squad(
                     dropped["other language"] += 1
                     continue
                 answers = []
-                for answer in question["answers"]:
+                for answer in list_of(question, "answers", place):
                     expect_keys(answer, ["text", "answer_start"], place)
                     answers.append((text_of(answer, "text", place), answer["answer_start"]))
                 yield Question(
@@ -74,7 +76,10 @@ def read_afriqa(path: epath.PathLike, *, dropped: Counter[str]) -> Iterator[Ques
     required = ["id", "question_lang", "context", "answer_pivot"]
     for value, place in read_json_lines(path, required=required):
         pivot = expect_keys(value["answer_pivot"], ["text"], place)
-        answers = tuple(text for text in pivot["text"] if text.strip())
+        texts = list_of(pivot, "text", place)
+        if not all(isinstance(text, str) for text in texts):
+            raise place.error(f"answer_pivot.text is {texts!r}, expected a list of texts")
+        answers = tuple(text for text in texts if text.strip())
         if not answers:
             dropped["no answer"] += 1
             continue
@@ -97,6 +102,8 @@ def _checked(answers: list[tuple[str, int]], context: str, place: Place) -> tupl
             raise place.error("an answer is empty")
         if text not in context:
             raise place.error(f"the answer {text!r} is not in its context")
+        if not isinstance(start, int):
+            raise place.error(f"answer_start is {start!r}, expected a number of characters")
         if context[start : start + len(text)] != text:
             found = context[start : start + len(text)]
             raise place.error(

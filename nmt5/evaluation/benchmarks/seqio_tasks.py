@@ -30,12 +30,15 @@ def registered_names() -> list[str]:
     return [*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()]
 
 
-def seqio_benchmark(name: str, *, metrics: Sequence[str] = (), language: str = "en") -> Benchmark:
+def seqio_benchmark(
+    name: str, *, metrics: Sequence[str] = (), labels: Sequence[str] = (), language: str = "en"
+) -> Benchmark:
     """Returns a registered task or mixture as a benchmark.
 
     Args:
       name: of a task or mixture, registered already.
       metrics: names instead of the task's own metrics.
+      labels: of metric "class_accuracy".
       language: of the answers, for `metrics`.
 
     Raises:
@@ -44,7 +47,7 @@ def seqio_benchmark(name: str, *, metrics: Sequence[str] = (), language: str = "
     if name not in registered_names():
         raise ConfigError(unknown_name("SeqIO task or mixture", name, registered_names()))
     tasks = {task.name: task for task in seqio.get_subtasks(seqio.get_mixture_or_task(name))}
-    counted, textual = named_metrics(metrics) if metrics else ((), ())
+    counted, textual = named_metrics(metrics, labels=labels) if metrics else ((), ())
     scored = [task for task in tasks.values() if task.predict_metric_fns]
     if not metrics and not scored:
         raise ConfigError(

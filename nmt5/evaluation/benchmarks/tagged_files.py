@@ -11,9 +11,11 @@ import re
 
 from etils import epath
 
+from nmt5.core.errors import unknown_name
 from nmt5.evaluation.benchmarks.located_lines import Line, Place, read_lines
 from nmt5.evaluation.benchmarks.records import TaggedSentence
 from nmt5.evaluation.tag_spans import tag_fault
+from nmt5.evaluation.text_to_answer.label_text import INTENT_LABELS
 
 UPOS_TAGS = (
     "ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM",
@@ -32,30 +34,34 @@ _COMMENT = re.compile(r"#\s*([^=:]*?)\s*(?:[=:]\s*(.*?)\s*)?", re.DOTALL)
 
 
 def read_entities(
-    path: epath.PathLike, *, types: tuple[str, ...], dropped: Counter[str]
+    path: epath.PathLike, *, types: tuple[str, ...] | None, dropped: Counter[str]
 ) -> Iterator[TaggedSentence]:
     """Yields sentences of an IOB2 file: Universal NER's, or WikiAnn's with a language per token.
 
     Universal NER's lines are `index, token, tag, "-", annotator`; WikiAnn's (Rahimi's split and
-    XTREME's) are `[language:]token, tag`.
+    XTREME's) are `[language:]token, tag`, and have the language throughout or nowhere, for which
+    the first sentence stands.
 
     Args:
       path: the file.
-      types: the types that may follow `B-` and `I-`.
+      types: the types that may follow `B-` and `I-`; None allows any.
       dropped: receives nothing here; every reader is called alike.
 
     Raises:
       DataError: a line with other columns, or a tag outside IOB2 or the types.
     """
     del dropped
+    language = None
     for comments, lines in _blocks(path):
+        if language is None:
+            language = _language_of(lines)
         tokens, tags = [], []
         for line in lines:
             cells = line.text.split("\t")
             if len(cells) == 5:
                 token, tag = cells[1:3]
             elif len(cells) == 2:
-                token, tag = _without_language(cells[0]), cells[1]
+                token, tag = cells[0].removeprefix(language) or cells[0], cells[1]
             else:
                 raise line.place.error(
                     f"{len(cells)} tab-separated cells, expected index, token, tag, -, annotator "
@@ -123,7 +129,8 @@ def read_xsid(path: epath.PathLike, *, dropped: Counter[str]) -> Iterator[Tagged
       dropped: receives how many intents were read by another name (`XSID_INTENT_NAMES`).
 
     Raises:
-      DataError: a line without four columns, intents that differ, or a tag outside IOB2.
+      DataError: a line without four columns, intents that differ, an intent that xSID does not
+        have, or a tag outside IOB2.
     """
     for comments, lines in _blocks(path):
         tokens, tags, intents = [], [], [comments["intent"]] if "intent" in comments else []
@@ -139,7 +146,7 @@ def read_xsid(path: epath.PathLike, *, dropped: Counter[str]) -> Iterator[Tagged
             intents.append(cells[2])
         if len(set(intents)) != 1:
             raise lines[0].place.error(f"different intents in one utterance: {set(intents)}")
-        intent = _xsid_intent(intents[0], dropped)
+        intent = _xsid_intent(intents[0], lines[0].place, dropped)
         yield _sentence(comments.get("id"), lines[0], tokens, tags, intent)
 
 
@@ -155,7 +162,8 @@ def read_xsid_training(
         and the intents that are read by another name (`XSID_INTENT_NAMES`).
 
     Raises:
-      DataError: files of different length, a line whose numbers of tokens and tags differ.
+      DataError: files of different length, a line whose numbers of tokens and tags differ, an
+        intent that xSID does not have.
     """
     texts, labels = read_lines(text_path), read_lines(label_path)
     number = 0
@@ -176,7 +184,7 @@ def read_xsid_training(
                 tags[position] = "O"
             else:
                 _check_tag(tag, None, label.place)
-        intent = _xsid_intent(intent, dropped)
+        intent = _xsid_intent(intent, label.place, dropped)
         yield TaggedSentence(id=str(number), tokens=tuple(tokens), tags=tuple(tags), intent=intent)
     if (rest := next(labels, None)) is not None:
         raise rest.place.error(f"{text_path} has {number} lines only", "get both files again")
@@ -213,8 +221,10 @@ def _sentence(
     )
 
 
-def _xsid_intent(intent: str, dropped: Counter[str]) -> str:
+def _xsid_intent(intent: str, place: Place, dropped: Counter[str]) -> str:
     name = XSID_INTENT_NAMES.get(intent, intent)
+    if name not in INTENT_LABELS:
+        raise place.error(unknown_name("intent", intent, INTENT_LABELS))
     if name != intent:
         dropped[f"intent {intent} read as {name}"] += 1
     return name
@@ -232,6 +242,8 @@ def _upos(tag: str, place: Place) -> str:
     return tag
 
 
-def _without_language(token: str) -> str:
-    language, colon, rest = token.partition(":")
-    return rest if colon and rest and language.replace("-", "").isalpha() else token
+def _language_of(lines: list[Line]) -> str:
+    """Returns the `en:` that all lines begin with, or ""."""
+    starts = {line.text.partition(":")[0] for line in lines}
+    language = starts.pop() if len(starts) == 1 else ""
+    return f"{language}:" if language.replace("-", "").isalpha() else ""

@@ -64,6 +64,24 @@ class TestQuestions:
         place = f"{path}: data[0].paragraphs[0].qas[0], question 'german-1': "
         assert str(error.value).startswith(place + message)
 
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            ({"data": None}, "top level: data is NoneType, expected a list"),
+            ({"data": [{"paragraphs": {}}]}, r"data\[0\]: paragraphs is dict, expected a list"),
+            (
+                {"data": [{"paragraphs": [{"context": "c", "qas": 1}]}]},
+                r"data\[0\].paragraphs\[0\]: qas is int, expected a list",
+            ),
+            (squad(answers=(("rot", "12"),)), "answer_start is '12', expected a number"),
+            (squad(answers=((7, 12),)), "text is int, expected text"),
+        ],
+    )
+    def test_values_of_another_kind_are_named(self, write, content, message):
+        path = write("a.json", json.dumps(content))
+        with pytest.raises(DataError, match=rf"a\.json: .*{message}"):
+            list(read_squad(path, dropped=Counter()))
+
     def test_missing_keys_are_named(self, write):
         path = write("a.json", '{"data": [{"paragraphs": [{"context": "x"}]}]}')
         with pytest.raises(DataError, match=r"data\[0\].paragraphs\[0\]: no key \['qas'\]"):
@@ -82,6 +100,10 @@ class TestQuestions:
         (question,) = read_afriqa(path, dropped=dropped)
         assert (question.question, question.answers) == ("Wa?", ("yes",))
         assert dropped == {"no answer": 1}
+        for texts in (None, ["a", 3]):
+            path = write("b.jsonl", json.dumps({**line, "answer_pivot": {"text": texts}}))
+            with pytest.raises(DataError, match=r"b\.jsonl: line 1: .*expected a list"):
+                list(read_afriqa(path, dropped=dropped))
 
 
 class TestSentencePairs:
@@ -143,6 +165,9 @@ class TestTagged:
         path = write("train", "en:Rio\tB-LOC\nen::\tO\nen:a:b\tO\n")
         (sentence,) = read_entities(path, types=("LOC",), dropped=Counter())
         assert sentence.tokens == ("Rio", ":", "a:b")
+        path = write("mine", "Re:x\tO\nRio\tB-GPE\n\nRe:x\tO\n")
+        first, second = read_entities(path, types=None, dropped=Counter())
+        assert (first.tokens, second.tokens) == (("Re:x", "Rio"), ("Re:x",))
 
     @pytest.mark.parametrize(
         ("line", "message"),
@@ -172,9 +197,15 @@ class TestTagged:
             list(read_word_tags(write("b.tsv", "x\tNN\n"), dropped=Counter()))
 
     def test_xsid(self, write):
-        path = write("a.conll", "# id = 4\n# intent: i/a\n1\tx\ti/a\tB-t\n2\ty\ti/a\tI-t\n")
+        text = "# id = 4\n# intent: PlayMusic\n1\tx\tPlayMusic\tB-t\n2\ty\tPlayMusic\tI-t\n"
+        path = write("a.conll", text)
         (sentence,) = read_xsid(path, dropped=Counter())
-        assert (sentence.id, sentence.intent, sentence.tags) == ("4", "i/a", ("B-t", "I-t"))
+        assert (sentence.id, sentence.intent, sentence.tags) == ("4", "PlayMusic", ("B-t", "I-t"))
+        path = write("c.conll", f"{text}\n# id = 5\n1\tx\tPlayMusik\tO\n")
+        with pytest.raises(
+            DataError, match=r"c\.conll: line 7: unknown intent 'PlayMusik'; nearest"
+        ):
+            list(read_xsid(path, dropped=Counter()))
         with pytest.raises(DataError, match="different intents"):
             list(read_xsid(write("b.conll", "1\tx\ta\tO\n2\ty\tb\tO\n"), dropped=Counter()))
 
@@ -184,11 +215,11 @@ class TestTagged:
         sentences = list(
             read_xsid_training(
                 texts,
-                write("l", "O B-x\ti\nOrecurring_datetime\tj\nO\tGetWeather\n"),
+                write("l", "O B-x\tRateBook\nOrecurring_datetime\tPlayMusic\nO\tGetWeather\n"),
                 dropped=dropped,
             )
         )
-        assert [s.intent for s in sentences] == ["i", "j", "weather/find"]
+        assert [s.intent for s in sentences] == ["RateBook", "PlayMusic", "weather/find"]
         assert sentences[1].tags == ("O",)
         assert dropped == {
             "tag Orecurring_datetime read as O": 1,
@@ -198,10 +229,11 @@ class TestTagged:
     @pytest.mark.parametrize(
         ("labels", "message"),
         [
-            ("O B-x\ti\nO O\tj\n", "l: line 2: 2 tags for 1 tokens"),
-            ("O O\ti\n", "t: line 2: .*l ends before it"),
-            ("O O\ti\nO\tj\nO\tk\n", "l: line 3: .*t has 2 lines only"),
-            ("O O\nO\tj\n", "l: line 1: no intent"),
+            ("O B-x\tRateBook\nO O\tRateBook\n", "l: line 2: 2 tags for 1 tokens"),
+            ("O O\tRateBook\n", "t: line 2: .*l ends before it"),
+            ("O O\tRateBook\nO\tRateBook\nO\tk\n", "l: line 3: .*t has 2 lines only"),
+            ("O O\nO\tRateBook\n", "l: line 1: no intent"),
+            ("O O\tRateBok\n", "l: line 1: unknown intent 'RateBok'; nearest: 'RateBook'"),
         ],
     )
     def test_faults_of_xsid_training(self, write, labels, message):
@@ -291,6 +323,25 @@ class TestWikiLingua:
         assert (one.document, one.summary, one.article) == ("uzun", "short", "u")
         assert dropped == {"no English section": 1}
         assert [a.article for a in read_wikilingua(english, None, dropped=dropped)] == ["u"]
+
+    @pytest.mark.parametrize(
+        ("key", "value", "message"),
+        [
+            ("document", None, r"t\.json: 'v', section 'b': document is NoneType, expected text"),
+            (
+                "english_url",
+                ["u"],
+                r"t\.json: 'v', section 'b': english_url is list, expected text",
+            ),
+            ("summary", 3, r"english\.json: 'u', section 's': summary is int, expected text"),
+        ],
+    )
+    def test_values_of_another_kind_are_named(self, write, key, value, message):
+        english, other = json.loads(json.dumps([self.ENGLISH, self.TURKISH]))
+        (english["u"]["s"] if key == "summary" else other["v"]["b"])[key] = value
+        paths = [write("t.json", json.dumps(other)), write("english.json", json.dumps(english))]
+        with pytest.raises(DataError, match=message):
+            list(read_wikilingua(*paths, dropped=Counter()))
 
     def test_pickles_are_refused_by_name_and_by_content(self, tmp_path):
         for name in ("english.pkl", "english.json"):

@@ -8,6 +8,9 @@ from nmt5.core.errors import ConfigError, DataError
 from nmt5.evaluation.benchmarks.benchmark import read_examples
 from nmt5.evaluation.benchmarks.own_files import named_metrics, own_benchmark
 from nmt5.evaluation.benchmarks.regimes import plan, settings_of
+from nmt5.evaluation.benchmarks.scoring import score_predictions
+
+CONLLU = "1\tOi\t_\tINTJ" + 6 * "\t_" + "\n"
 
 
 def examples(path, **settings):
@@ -39,6 +42,74 @@ def test_a_task_with_its_own_splits_trains_and_tests_on_them(tmp_path):
     assert plan(own_benchmark("own", files=files), "in_language", language="en").selected_on_test
 
 
+def test_labels_are_those_of_the_training_file(tmp_path):
+    """Full-width and composed forms are what a vocabulary makes of them, on both sides."""
+    (tmp_path / "a.tsv").write_text("inputs\ttargets\nx\tbad\ny\tＧｏｏｄ \nz\tbad\n")
+    line = '{"inputs": "v", "targets": "Good"}\n{"inputs": "w", "targets": "bad"}\n'
+    (tmp_path / "b.jsonl").write_text(line)
+    files = {"train": tmp_path / "a.tsv", "test": tmp_path / "b.jsonl"}
+    row = own_benchmark("own", files=files, metrics=("class_accuracy", "exact_match"))
+    found = list(read_examples(row, "", language="en", split="test"))
+    scores = score_predictions(
+        row, [" Good", "worse"], examples=found, language="en", split="test", num_draws=0
+    )
+    values = {name: one.interval.value for name, one in scores.items()}
+    assert (row.main_score, values["accuracy"], values["unparseable"]) == ("accuracy", 50, 50)
+    assert "classes:2" in scores["accuracy"].signature
+    (tmp_path / "b.jsonl").write_text(line + '{"inputs": "w", "targets": "so-so"}\n')
+    with pytest.raises(DataError, match=r"b\.jsonl: line 3: unknown label 'so-so'.*or name it in"):
+        list(read_examples(row, "", language="en", split="test"))
+    labels = ("Good", "bad", "so-so")
+    row = own_benchmark("own", files={"test": tmp_path / "b.jsonl"}, labels=labels)
+    assert len(list(read_examples(row, "", language="en", split="test"))) == 3
+    assert row.main_score == "accuracy"
+    (tmp_path / "a.tsv").write_text("inputs\ttargets\nx\t \n")
+    with pytest.raises(DataError, match=r"a\.tsv: a target is empty, which is no label"):
+        own_benchmark("own", files=files, metrics=("class_accuracy",))
+
+
+@pytest.mark.parametrize(
+    ("format", "name", "content", "inputs", "targets", "main"),
+    [
+        (
+            *("inference", "pairs.CSV-less.tsv", "sentence1\tsentence2\tlabel\na\tb\tneutral\n"),
+            *("xnli: premise: a hypothesis: b", "1", "accuracy"),
+        ),
+        (
+            *("inference", "nli {fa}.csv", 'premise\thypothesis\tlabel\n"a\tb"\tc\te\n'),
+            *("xnli: premise: a\tb hypothesis: c", "0", "accuracy"),
+        ),
+        (
+            *("entities", "tweets.bio", "http://x.org\tO\nRio\tB-GPE\n"),
+            *("tag: http://x.org Rio", "GPE: Rio", "span_f1"),
+        ),
+        ("conllu", "mine.txt", CONLLU, "pos: Oi", "INTJ", "token_accuracy"),
+        ("word_tags", "mine.txt.gz", "Oi\tINTJ\n", "pos: Oi", "INTJ", "token_accuracy"),
+        (
+            "paraphrase",
+            "p",
+            "a\tb\t1\n",
+            "paws sentence1: a sentence2: b",
+            "paraphrase",
+            "accuracy",
+        ),
+    ],
+)
+def test_formats_of_benchmarks_under_any_name(
+    tmp_path, format, name, content, inputs, targets, main
+):
+    path = tmp_path / name
+    packed = gzip.compress if name.endswith(".gz") else lambda text: text
+    path.write_bytes(packed(content.encode()))
+    row = own_benchmark("own", files={"test": path}, format=format)
+    (one,) = read_examples(row, "", language="en", split="test")
+    assert (one.inputs, one.targets, row.main_score) == (inputs, targets, main)
+    scores = score_predictions(
+        row, [targets], examples=[one], language="en", split="test", num_draws=0
+    )
+    assert next(iter(scores.values())).interval.value == 100
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -66,8 +137,12 @@ def test_faults_name_file_and_line(tmp_path, name, content, message):
 def test_settings_that_are_wrong(tmp_path):
     with pytest.raises(ConfigError, match="unknown split 'tset'; nearest: 'test'"):
         own_benchmark("own", files={"tset": "a.tsv"})
-    with pytest.raises(ConfigError, match="ends in .tsv or .jsonl"):
+    with pytest.raises(ConfigError, match="ends in .tsv or .jsonl.*need TaskConfig.format"):
         own_benchmark("own", files={"test": "a.csv"})
+    with pytest.raises(ConfigError, match="unknown format 'conll'; nearest: 'conllu'"):
+        own_benchmark("own", files={"test": "a.tsv"}, format="conll")
+    with pytest.raises(ConfigError, match="'class_accuracy' needs the labels; set TaskConfig"):
+        own_benchmark("own", files={"test": "a.tsv"}, metrics=("class_accuracy",))
     with pytest.raises(ConfigError, match="no file"):
         own_benchmark("own", files={})
     with pytest.raises(ConfigError, match="unknown metric 'blue'; nearest: 'bleu'"):
