@@ -40,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--search",
         action="store_true",
-        help="list the five meshes that should be fastest of those that should fit; estimated",
+        help="list the five meshes that should be fastest of those that should fit; estimated. "
+        "Of this machine's devices, those that send least",
     )
     parser.add_argument(
         "--whole",
@@ -78,8 +79,6 @@ def run(args: argparse.Namespace) -> None:
         checkpoint=built["CheckpointConfig"],
     )
     topology = None if args.topology is None else find_topology(args.topology)
-    if args.search and topology is None:
-        raise ConfigError("plan: --search ranks meshes of a TPU pod; give --topology as well")
     mixture = planned_mixture(workspace, config)
     if args.search:
         _print_search(config, mixture, topology)
@@ -90,10 +89,15 @@ def run(args: argparse.Namespace) -> None:
         devices = None if topology is None else topology_devices(topology)
         print(shardings_table(step_program(config, mixture, devices=devices)), end="")
         return
+    from nmt5.planning.advice import nearest_change
     from nmt5.planning.plan import make_plan
-    from nmt5.planning.plan_text import plan_text
+    from nmt5.planning.plan_text import change_text, plan_text
 
-    print(plan_text(make_plan(config, mixture, topology=topology, whole=args.whole), config))
+    plan = make_plan(config, mixture, topology=topology, whole=args.whole)
+    print(plan_text(plan, config))
+    if plan.memory.fits is False:
+        print("\nlooking for the nearest change that makes it fit ...", flush=True)
+        print(change_text(nearest_change(plan, config, mixture)))
 
 
 def planned_mixture(workspace, config):
@@ -157,17 +161,24 @@ def shardings_table(program) -> str:
 
 
 def _print_search(config, mixture, topology) -> None:
-    from nmt5.planning.advice import best_meshes
+    from nmt5.planning.hardware import hardware_of
+    from nmt5.planning.search import best_meshes
     from nmt5.planning.topologies import GIB
 
-    print(f"{topology.describe()}\npreset '{config.mesh.preset}'; estimated, not compiled:\n")
+    hardware = hardware_of(topology)
+    found = best_meshes(config, mixture, hardware)
+    print(f"{hardware.description}\npreset '{config.mesh.preset}'; estimated, not compiled:\n")
     print(
-        f"{'data':>5} {'fsdp':>5} {'tensor':>6} {'GiB/device':>11} {'s/step':>7} {'positions':>11}"
+        f"{'data':>5} {'fsdp':>5} {'tensor':>6} {'GiB/device':>11} {'GiB sent':>9} {'s/step':>7} "
+        f"{'positions':>11}"
     )
-    for one in best_meshes(config, mixture, topology):
+    for one in found:
         data, fsdp, tensor = one.mesh
+        seconds = "-" if one.seconds is None else f"{one.seconds:.2f}"
         print(
-            f"{data:5} {fsdp:5} {tensor:6} {one.total_bytes / GIB:11.2f} {one.seconds:7.2f} "
-            f"{one.encoder_positions:11,}"
+            f"{data:5} {fsdp:5} {tensor:6} {one.total_bytes / GIB:11.2f} "
+            f"{one.sent_bytes / GIB:9.2f} {seconds:>7} {one.encoder_positions:11,}"
         )
+    if topology is None:
+        print("\nthe speed of this machine's connections is not known: ranked by bytes sent")
     print("\ncompile one: the same command without --search, with --gin.MeshConfig.data=... etc.")

@@ -8,7 +8,6 @@ forecast: the slowest of arithmetic, main memory and communication, as if they o
 from collections.abc import Mapping, Sequence
 import dataclasses
 import math
-import os
 import time
 from typing import Any
 
@@ -18,10 +17,11 @@ from nmt5.data.layout import RowLayout
 from nmt5.data.mixture import Mixture
 from nmt5.model.config import REMAT_FULL, REMAT_NONE
 from nmt5.planning.buffers import compile_buffers, compile_whole
+from nmt5.planning.hardware import hardware_of
 from nmt5.planning.memory_traffic import moved_bytes
 from nmt5.planning.program_text import Collective, collectives
 from nmt5.planning.topologies import GIB, Topology, topology_devices
-from nmt5.training.flops import peak_flops_per_second, train_flops
+from nmt5.training.flops import train_flops
 from nmt5.training.run_config import RunConfig
 from nmt5.training.step_program import step_program
 
@@ -181,6 +181,7 @@ def make_plan(
       ConfigError: settings that do not fit the devices; before anything is compiled.
     """
     devices = None if topology is None else topology_devices(topology)
+    hardware = hardware_of(topology)
     program = step_program(config, mixture, devices=devices)
     kind = program.mesh.devices.flat[0].device_kind
     started = time.monotonic()
@@ -207,18 +208,20 @@ def make_plan(
             temporaries=temporaries,
             total=step.total_bytes,
             code=step.code_bytes,
-            available=_available(topology),
+            available=hardware.memory_bytes,
             reserved=0.0 if topology is None or whole else _RESERVED_BYTES,
         ),
         model_flops=train_flops(config.model, program.layout),
         recomputed_flops=recomputed_flops(config, program.layout),
         moved_bytes=None if step.text is None else moved_bytes(step.text),
         collectives=[] if step.text is None else collectives(step.text),
-        peak_flops_per_second=peak_of(topology, program.mesh.devices.flat),
-        link_bytes_per_second=None if topology is None else topology.ici_bytes_per_second,
-        memory_bytes_per_second=(
-            None if topology is None else topology.generation.hbm_bytes_per_second
+        peak_flops_per_second=(
+            None
+            if hardware.flops_per_second is None
+            else hardware.flops_per_second * hardware.num_devices
         ),
+        link_bytes_per_second=hardware.link_bytes_per_second,
+        memory_bytes_per_second=hardware.memory_bytes_per_second,
         compile_seconds=time.monotonic() - started,
     )
 
@@ -263,24 +266,6 @@ def recomputed_flops(config: RunConfig, layout: Mapping[str, RowLayout]) -> floa
     head *= sum(row.rows * row.targets_length for row in layout.values())
     # The loss computes its logits again in any case; `minimal` repeats attention, a small part.
     return head + (forward - head if model.remat not in (REMAT_NONE, "minimal") else 0.0)
-
-
-def peak_of(topology: Topology | None, devices) -> float | None:
-    """Returns the bfloat16 peak of all devices together."""
-    if topology is None:
-        return peak_flops_per_second(list(devices))
-    return topology.generation.flops_per_second * topology.num_devices
-
-
-def _available(topology: Topology | None) -> float | None:
-    if topology is not None:
-        return topology.generation.hbm_bytes
-    device = jax.local_devices()[0]
-    if device.platform == "cpu":
-        # All devices of the CPU share the machine's memory.
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return memory / jax.local_device_count()
-    return (device.memory_stats() or {}).get("bytes_limit")
 
 
 def gib(size: float) -> str:

@@ -1,7 +1,8 @@
 """A plan as text for people."""
 
 from nmt5.data.layout import batch_line, layout_table
-from nmt5.planning.advice import nearest_change
+from nmt5.planning.advice import Change
+from nmt5.planning.hardware import hardware_of
 from nmt5.planning.plan import RunPlan, gib
 from nmt5.planning.program_text import totals
 from nmt5.training.run_config import RunConfig
@@ -13,17 +14,31 @@ UTILISATIONS = (0.2, 0.35, 0.5)
 
 def plan_text(plan: RunPlan, config: RunConfig) -> str:
     """Returns the whole plan."""
-    parts = [_head(plan, config), layout_table(plan.layout), _memory(plan, config)]
+    parts = [_head(plan, config), layout_table(plan.layout), _memory(plan)]
     if plan.memory.temporaries is not None:
         parts.append(_work(plan))
     parts.append(_time(plan, config))
     return "\n\n".join(parts)
 
 
+def change_text(change: Change | None) -> str:
+    """Returns the nearest change that makes a run fit, and how far that is known."""
+    if change is None:
+        return (
+            "nearest change that makes it fit: none found down to a 32nd of the batch; use more or "
+            "larger devices"
+        )
+    if change.plan is None:
+        return f"nearest change that should fit (estimated, not compiled): {change.words}"
+    memory = change.plan.memory
+    return (
+        f"nearest change that makes it fit (compiled: {gib(memory.total)} of "
+        f"{gib(memory.available)} GiB a device): {change.words}"
+    )
+
+
 def _head(plan: RunPlan, config: RunConfig) -> str:
-    where = f"{plan.num_devices} x {plan.device_kind} (this machine)"
-    if plan.target is not None:
-        where = plan.target.describe()
+    where = hardware_of(plan.target).description
     mesh = ", ".join(f"{axis} {size}" for axis, size in plan.mesh.items())
     return (
         f"{where}\nmesh: {mesh}; preset '{config.mesh.preset}'"
@@ -33,7 +48,7 @@ def _head(plan: RunPlan, config: RunConfig) -> str:
     )
 
 
-def _memory(plan: RunPlan, config: RunConfig) -> str:
+def _memory(plan: RunPlan) -> str:
     memory = plan.memory
     lines = ["memory of one device, GiB"]
     rows = {
@@ -52,9 +67,6 @@ def _memory(plan: RunPlan, config: RunConfig) -> str:
     lines.append(f"  {'total':12} {gib(memory.total):>8}   of {limit}: {verdict}")
     if memory.reserved:
         lines[-1] += f" ({gib(memory.reserved)} kept free for machine code, not generated here)"
-    if memory.fits is False:
-        lines.append("  nearest change that should fit (estimated, not compiled): ")
-        lines[-1] += nearest_change(plan, config)
     return "\n".join(lines)
 
 

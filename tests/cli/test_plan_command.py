@@ -69,12 +69,15 @@ def test_shardings_of_a_preset_equal_the_golden_table(preset, mixture, capsys):
     assert found == golden.read_text()
 
 
-def test_plan_of_this_machine(mixture, capsys):
+def test_plan_of_this_machine(mixture, capsys, monkeypatch):
+    """With far too little memory, so that the search for a change has its say too."""
+    monkeypatch.setattr("nmt5.planning.hardware._local_memory_bytes", lambda: 2**20)
     plan(mixture, "--gin.MeshConfig.rules={'vocab': None}")
     text = capsys.readouterr().out
     assert "8 x cpu (this machine)" in text
     assert "data 8, fsdp 1, tensor 1; preset 'mixed' with {'vocab': None}" in text
-    assert "all-reduce" in text and "fits" in text
+    assert "all-reduce" in text and "of 0.00: DOES NOT FIT" in text
+    assert "nearest change that makes it fit: none found" in text
 
 
 @pytest.mark.parametrize(
@@ -82,7 +85,6 @@ def test_plan_of_this_machine(mixture, capsys):
     [
         (["--topology=v5e:4x5x6"], "unknown topology 'v5e:4x5x6'; nearest: "),
         (["--topology="], "unknown topology ''"),
-        (["--search"], "--search ranks meshes of a TPU pod; give --topology"),
         (["--gin.MeshConfig.data=3"], "needs 3 devices, found 8"),
         (["--gin.MeshConfig.tensor=8", "--gin.MeshConfig.data=1"], "4 heads over 8 devices"),
         (["--gin.MeshConfig.preset=fsdp"], "unknown preset 'fsdp'"),
@@ -102,6 +104,40 @@ def test_bad_input_is_refused_before_compilation(arguments, message, mixture, mo
     monkeypatch.setattr(StepProgram, "lower", lambda self: pytest.fail("compiled"))
     with pytest.raises(ConfigError, match=message):
         plan(mixture, *arguments)
+
+
+def test_search_of_this_machine(mixture, capsys, monkeypatch):
+    monkeypatch.setattr(StepProgram, "lower", lambda self: pytest.fail("compiled"))
+    plan(mixture, "--search")
+    text = capsys.readouterr().out
+    assert "8 x cpu (this machine)" in text and "ranked by bytes sent" in text
+    table = text[text.index("data ") :].split("\n\n")[0].splitlines()[1:]
+    meshes = [tuple(map(int, line.split()[:3])) for line in table]
+    assert len(set(meshes)) == 5 and (8, 1, 1) in meshes
+
+
+@pytest.mark.parametrize(
+    ("shares", "rows"),
+    [
+        (None, {"span_corruption": 40, "nmt": 8}),
+        ({"span_corruption": 0.5, "nmt": 0.5}, {"span_corruption": 24, "nmt": 48}),
+    ],
+)
+def test_rows_follow_the_workspaces_shares(shares, rows, capsys, monkeypatch):
+    """Of a registered mixture whose text is not prepared: its own shares, or those set."""
+    layouts = []
+
+    def compiled(program):
+        layouts.append({name: row.rows for name, row in program.layout.items()})
+        raise ConfigError("far enough")
+
+    monkeypatch.setattr(StepProgram, "lower", compiled)
+    with pytest.raises(ConfigError, match="far enough"):
+        plan(
+            "mlm_nmt", f"--gin.Workspace.shares={shares}",
+            "--gin.DataConfig.encoder_tokens_per_batch=3072",
+        )  # fmt: skip
+    assert layouts == [rows]
 
 
 def test_text_need_not_be_prepared(capsys, monkeypatch):

@@ -12,10 +12,13 @@ from nmt5.data.layout import DataConfig
 from nmt5.data.mixture import GroupSpec, Mixture, TaskSpec, TokenIds
 from nmt5.model.config import model_config
 from nmt5.partitioning.mesh import MeshConfig
-from nmt5.planning.advice import best_meshes, nearest_change
+from nmt5.planning import advice
+from nmt5.planning.advice import nearest_change
+from nmt5.planning.hardware import hardware_of
 from nmt5.planning.plan import make_plan
-from nmt5.planning.plan_text import plan_text
+from nmt5.planning.plan_text import change_text, plan_text
 from nmt5.planning.program_text import totals
+from nmt5.planning.search import best_meshes
 from nmt5.planning.topologies import GIB, find_topology
 from nmt5.training.optimizer import OptimizerConfig
 from nmt5.training.run_config import RunConfig, TrainConfig
@@ -130,7 +133,7 @@ def test_bad_meshes_are_refused_before_compilation(mesh, message, monkeypatch):
 
 
 def test_search_prefers_meshes_that_fit_and_keep_the_batch():
-    found = best_meshes(SMALL, MIXTURE, find_topology("v5e:4x8"))
+    found = best_meshes(SMALL, MIXTURE, hardware_of(find_topology("v5e:4x8")))
     assert len(found) == 5
     assert [one.seconds for one in found] == sorted(one.seconds for one in found)
     for one in found:
@@ -138,27 +141,83 @@ def test_search_prefers_meshes_that_fit_and_keep_the_batch():
         assert abs(one.encoder_positions / 1_048_576 - 1) <= 0.05
     with pytest.raises(ConfigError, match="no mesh of v5e:2x2.* should fit"):
         plain = dataclasses.replace(SMALL, model=dataclasses.replace(SMALL.model, remat="none"))
-        best_meshes(plain, MIXTURE, find_topology("v5e:2x2"))
+        best_meshes(plain, MIXTURE, hardware_of(find_topology("v5e:2x2")))
 
 
-def test_nearest_change_is_named(local_plan):
-    _, plan = local_plan
-    config = dataclasses.replace(SMALL, model=dataclasses.replace(SMALL.model, remat="none"))
-    layout = dict(plan.layout)
-    layout["span_corruption"] = dataclasses.replace(
-        layout["span_corruption"], rows=1024, inputs_length=1024, targets_length=229
+def test_search_of_this_machine_ranks_by_bytes_sent():
+    found = best_meshes(run_config(), ONE_SHAPE, hardware_of(None))
+    assert len(found) == 5
+    assert [one.seconds for one in found] == [None] * 5
+    assert [one.sent_bytes for one in found] == sorted(one.sent_bytes for one in found)
+    assert all(one.mesh[0] * one.mesh[1] * one.mesh[2] == 8 for one in found)
+    # 4 heads are not cut, nor 32 rows of 64 over more than their number.
+    assert all(one.mesh[2] <= 4 for one in found)
+
+
+def _short(plan, gib):
+    """The plan with less memory in a device than it needs."""
+    return dataclasses.replace(
+        plan, memory=dataclasses.replace(plan.memory, total=2 * gib * GIB, available=gib * GIB)
     )
-    short = dataclasses.replace(
-        plan,
-        target=find_topology("v5e:4x8"),
-        mesh={"data": 8, "fsdp": 4, "tensor": 1},
-        layout=layout,
-        memory=dataclasses.replace(
-            plan.memory, temporaries=None, total=60 * GIB, available=16 * GIB
-        ),
-    )
+
+
+@pytest.fixture
+def compiler(monkeypatch, local_plan):
+    """Takes the compiler's place in `nearest_change`: returns plans, and keeps what it was asked.
+
+    `compiler.total` has the GiB of one device for each plan to come.
+    """
+
+    class Compiler:
+        asked, total = [], []
+
+    def compile(config, mixture, *, topology):
+        Compiler.asked.append(config)
+        memory = local_plan[1].memory
+        total = Compiler.total[len(Compiler.asked) - 1] * GIB
+        memory = dataclasses.replace(memory, total=total, available=16 * GIB)
+        return dataclasses.replace(local_plan[1], memory=memory)
+
+    Compiler.asked, Compiler.total = [], []
+    monkeypatch.setattr(advice, "make_plan", compile)
+    return Compiler
+
+
+PLAIN = dataclasses.replace(
+    SMALL,
+    model=dataclasses.replace(SMALL.model, remat="none"),
+    mesh=MeshConfig(data=8, fsdp=4, tensor=1),
+)
+
+
+def test_nearest_change_is_compiled(local_plan, compiler):
+    compiler.total = [12]
+    short = dataclasses.replace(_short(local_plan[1], 16), target=find_topology("v5e:4x8"))
     assert short.memory.fits is False
-    assert nearest_change(short, config).startswith("model_config.remat = 'full'")
+    change = nearest_change(short, PLAIN, MIXTURE)
+    assert change_text(change) == (
+        "nearest change that makes it fit (compiled: 12.00 of 16.00 GiB a device): "
+        "model_config.remat = 'full', model_config.scan_layers = True"
+    )
+    assert [config.model.remat for config in compiler.asked] == ["full"]
+
+
+def test_what_the_compiler_finds_corrects_the_estimate(local_plan, compiler):
+    compiler.total = [17, 16.5, 16.2]
+    short = dataclasses.replace(_short(local_plan[1], 16), target=find_topology("v5e:4x8"))
+    change = nearest_change(short, PLAIN, MIXTURE)
+    first, second, third = compiler.asked
+    assert first.mesh == PLAIN.mesh and first.model.remat == "full"
+    assert (second.mesh.data, third.mesh.data) != (8, 8)
+    assert change.plan is None and change.config not in compiler.asked
+    assert change_text(change).startswith("nearest change that should fit (estimated, not comp")
+
+
+def test_no_change_may_be_enough(local_plan, compiler):
+    short = _short(local_plan[1], 0.001)
+    assert nearest_change(short, run_config(), ONE_SHAPE) is None
+    assert not compiler.asked
+    assert "none found down to a 32nd of the batch" in change_text(None)
 
 
 @pytest.fixture(scope="module")
