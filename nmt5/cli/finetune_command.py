@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Mapping
+import dataclasses
 from typing import Any
 
 from etils import epath
@@ -52,7 +53,9 @@ def run(args: argparse.Namespace) -> None:
     with settings.scope(args):
         workspace = settings.build("Workspace")
         built = build_recipe()
-    config = built["FinetuneConfig"]
+    config = built["FinetuneConfig"] = _with_named_setting(
+        built["FinetuneConfig"], built["TaskConfig"]
+    )
     if not config.run_dir:
         raise ConfigError("settings: FinetuneConfig.run_dir must be set: where the run is written")
     workspace.needs("vocabulary")
@@ -84,6 +87,29 @@ def run(args: argparse.Namespace) -> None:
     if config.keep_checkpoints == "chosen":
         where = directory / "training" / "checkpoints" / chosen["candidate"]
         print(f"checkpoint: {where}")
+
+
+def _with_named_setting(config: Any, task: Any) -> Any:
+    """Returns the settings with what the name of a benchmark's mixture says, `xnli_zeroshot`."""
+    from nmt5.evaluation.benchmarks.task_names import find_evaluated, find_mixture
+
+    if find_evaluated(task.name) is not None:
+        raise ConfigError(
+            f"TaskConfig.name: '{task.name}' is for evaluation only; name the benchmark"
+        )
+    if (named := find_mixture(task.name)) is None:
+        return config
+    if config.setting not in ("", named.setting):
+        raise ConfigError(
+            f"FinetuneConfig.setting is '{config.setting}', but TaskConfig.name='{task.name}' says "
+            f"'{named.setting}'; leave one of them out"
+        )
+    changes = {"setting": named.setting}
+    if named.setting == "few_shot":
+        changes["seed"] = named.seed
+    if named.selection != "all_languages":
+        changes["selection"] = named.selection
+    return dataclasses.replace(config, **changes)
 
 
 def build_recipe() -> dict[str, Any]:

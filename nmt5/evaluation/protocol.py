@@ -246,8 +246,12 @@ def results(runs: Sequence[Run], root: epath.PathLike) -> list[ProtocolRow]:
     for (model, task), some in by_task.items():
         found = [scores_by_language(run, run.directory(root)) for run in some]
         note = f"selection={task.selection}"
-        if some[0].task.plan(seed=some[0].seed).selected_on_test:
+        chosen_plan = some[0].task.plan(seed=some[0].seed)
+        if chosen_plan.selected_on_test:
             note += ", selected on test"
+        for part in chosen_plan.selection:
+            if part.benchmark != task.benchmark:
+                note += f", on {part.benchmark} {part.language} {part.split}"
         names = list(next(iter(found[0].values())))
         for position, name in enumerate(names):
             values = [{language: scores[name] for language, scores in one.items()} for one in found]

@@ -9,9 +9,12 @@ from typing import Any
 from nmt5.core.errors import ConfigError, DataError, unknown_name
 from nmt5.data.vocabulary import Vocabulary
 from nmt5.evaluation.benchmarks.benchmark import Benchmark, Part, read_examples
-from nmt5.evaluation.benchmarks.own_files import own_benchmark
+from nmt5.evaluation.benchmarks.directories import BENCHMARKS_VARIABLE, find_directory
+from nmt5.evaluation.benchmarks.own_files import named_metrics, own_benchmark
 from nmt5.evaluation.benchmarks.regimes import take
 from nmt5.evaluation.benchmarks.table import BENCHMARKS, add
+from nmt5.evaluation.benchmarks.task_names import find_evaluated, find_mixture
+from nmt5.evaluation.benchmarks.translation_table import moses_benchmark
 from nmt5.evaluation.text_to_answer.text_example import TextExample
 
 PartReader = Callable[[Part], Iterator[TextExample]]
@@ -22,16 +25,20 @@ class TaskConfig:
     """A task, and where its text is.
 
     Attributes:
-      name: a benchmark of `nmt5.evaluation.benchmarks.table`, a registered SeqIO task or mixture,
-        or with `files` any other name.
-      files: own TSV or JSON-lines file by split, `{'train': 'a.tsv', 'test': 'b.jsonl'}`.
+      name: a benchmark of `nmt5.evaluation.benchmarks.table`, one of its SeqIO tasks or mixtures
+        (`xnli_eval.de`, `xnli_zeroshot`), any other registered SeqIO task or mixture, or with
+        `files` any other name.
+      files: own TSV or JSON-lines file by split, `{'train': 'a.tsv', 'test': 'b.jsonl'}`; with
+        `pairs` two line-aligned files, `{'test': 'talks.{low}-{high}.{side}'}`.
+      pairs: (source, target) codes of the languages that are translated, for `files`.
       format: of `files`: "columns", or another of `own_files.FORMATS` ("inference", "entities",
         "conllu", ...).
       columns: names of the column of inputs and that of targets in `files`.
       metrics: names of metrics; () takes the task's own, or those of the format of `files`.
       labels: all classes, for metric "class_accuracy"; () takes those of one's own training file.
       language: of the answers in `files` or in a SeqIO task; the language of "in_language".
-      data: directory in which each benchmark has a directory of its name.
+      data: directory in which each benchmark has a directory of its name; "" takes the environment
+        variable NMT5_BENCHMARKS.
       directories: directory of a benchmark's files by its name, before `data`.
       tfds_data_dir: where TFDS keeps its data; a benchmark without directory comes from there.
       inputs_tokens: length that inputs are cut to, instead of the task's own (1,024 for `files` and
@@ -41,6 +48,7 @@ class TaskConfig:
 
     name: str = ""
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    pairs: tuple[tuple[str, str], ...] = ()
     format: str = "columns"
     columns: tuple[str, str] = ("inputs", "targets")
     metrics: tuple[str, ...] = ()
@@ -75,14 +83,17 @@ def resolve_task(config: TaskConfig, *, register: Callable[[], None]) -> Benchma
 
     Args:
       config: the settings.
-      register: imports the modules that register SeqIO tasks; called only if the name is in no
-        table here, since it takes seconds.
+      register: imports the modules that register SeqIO tasks; called only if the name is none of a
+        benchmark, since it takes seconds.
+      scored: whether there will be scores; else a SeqIO task needs no metric.
 
     Raises:
       ConfigError: no task is called so, or a metric, file or split does not fit.
     """
     if config.files:
         return add(
+    if config.pairs:
+        return add(_own_translation(config))
             own_benchmark(
                 config.name or "own",
                 files=config.files,
@@ -95,12 +106,12 @@ def resolve_task(config: TaskConfig, *, register: Callable[[], None]) -> Benchma
                 targets_tokens=config.targets_tokens or 512,
             )
         )
-    if config.name in BENCHMARKS:
+    if (row := _of_the_table(config.name)) is not None:
         if config.metrics:
             raise ConfigError(
-                f"TaskConfig.metrics: benchmark '{config.name}' has its own; leave them out"
+                f"TaskConfig.metrics: benchmark '{row.name}' has its own; leave them out"
             )
-        return BENCHMARKS[config.name]
+        return row
     if not config.name:
         raise ConfigError(
             "TaskConfig.name must be set: a benchmark, a SeqIO task or mixture; or "
@@ -133,6 +144,31 @@ def resolve_task(config: TaskConfig, *, register: Callable[[], None]) -> Benchma
 def part_reader(config: TaskConfig, *, vocabulary: Vocabulary) -> PartReader:
     """Returns what reads the examples of a part, from wherever the settings say.
 
+def _of_the_table(name: str) -> Benchmark | None:
+    """Returns the benchmark of a name, of a SeqIO mixture of it, or in the language of a task."""
+    if name in BENCHMARKS:
+        return BENCHMARKS[name]
+    if (mixture := find_mixture(name)) is not None:
+        row = BENCHMARKS[mixture.benchmark]
+        return row.only(mixture.language) if mixture.language else row
+    found = find_evaluated(name)
+    return None if found is None else found[0].only(found[1])
+
+
+def _own_translation(config: TaskConfig) -> Benchmark:
+    name = config.name or "own"
+    if not config.files:
+        raise ConfigError("TaskConfig.pairs: name the line-aligned files as TaskConfig.files")
+    counted, textual = named_metrics(config.metrics or ("chrf++", "bleu"))
+    return moses_benchmark(
+        name,
+        pairs=config.pairs,
+        files={split: os.path.abspath(path) for split, path in config.files.items()},
+        metrics=counted,
+        text_metrics=textual,
+    )
+
+
     Args:
       config: the settings; parts may be of other benchmarks too (SQuAD for XQuAD).
       vocabulary: for SeqIO tasks.
@@ -156,8 +192,9 @@ def part_reader(config: TaskConfig, *, vocabulary: Vocabulary) -> PartReader:
             found = tfds_examples(row, part, data_dir=config.tfds_data_dir)
         else:
             raise ConfigError(
-                f"{part.benchmark}: TFDS does not have it; set TaskConfig.data, or "
-                f"TaskConfig.directories={{'{part.benchmark}': '...'}}, to its original files"
+                f"{part.benchmark}: TFDS does not have it; set TaskConfig.data (or "
+                f"{BENCHMARKS_VARIABLE}) to the directory that has its original files in "
+                f"'{part.benchmark}', or TaskConfig.directories={{'{part.benchmark}': '...'}}"
             )
         return take(found, part=part)
 
@@ -183,26 +220,4 @@ def directory_of(config: TaskConfig, name: str) -> str:
     """Returns the directory of a benchmark's files that the settings name, or ""."""
     if name in config.directories:
         return config.directories[name]
-    if not config.data:
-        return ""
-    # Folders are often named after the data set, of which a benchmark is one part or view.
-    candidates = [name, *_FOLDERS.get(name, ())]
-    for folder in candidates:
-        path = os.path.join(config.data, folder)
-        if os.path.isdir(path):
-            return path
-    return ""
-
-
-_FOLDERS = {
-    "xsid_intent": ("xsid",),
-    "xsid_slots": ("xsid",),
-    "ud_pos": ("ud",),
-    "mlqa": ("mlqa_dev",),
-    "ntrex": ("ntrex128",),
-    "wikiann_ner": ("wikiann",),
-    "wikiann_ner_unseen": ("wikiann_ner", "wikiann"),
-    "multi_nli": ("xnli",),
-    "tatoeba": ("tatoeba_retrieval",),
-    "bucc": ("bucc2018",),
-}
+    return find_directory(name, root=config.data)

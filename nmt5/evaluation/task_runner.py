@@ -28,8 +28,8 @@ from nmt5.evaluation.benchmarks.scoring import (
 )
 from nmt5.evaluation.benchmarks.table import BENCHMARKS
 from nmt5.evaluation.benchmarks.table import benchmark as find_benchmark
-from nmt5.evaluation.inference_files import Scored, append_metrics, read_metrics, write_scored
-from nmt5.evaluation.loading import LoadedModel, checkpoint_identity, load_model
+from nmt5.evaluation.benchmarks.task_names import eval_task_name
+from nmt5.evaluation.loading import LoadedModel, load_model
 from nmt5.evaluation.predictor import predict, task_decoding
 from nmt5.evaluation.task_config import PartReader, TaskConfig, first_examples, part_reader
 from nmt5.evaluation.text_to_answer.text_example import TextExample
@@ -73,7 +73,7 @@ def parts_of(benchmark: Benchmark, wanted: TaskEvaluation) -> tuple[Part, ...]:
     }.get(split, ())
     known = limited or benchmark.languages
     for language in wanted.languages:
-        if language not in known:
+        if language not in known and (limited or not benchmark.has(language)):
             what = f"language of split '{split}'"
             raise ConfigError(f"{benchmark.name}: {unknown_name(what, language, known)}")
     return tuple(
@@ -85,7 +85,7 @@ def parts_of(benchmark: Benchmark, wanted: TaskEvaluation) -> tuple[Part, ...]:
 def seqio_name(part: Part) -> str:
     """Returns the name of the SeqIO task that evaluates a part, also for the names of files."""
     if part.benchmark in BENCHMARKS:
-        return f"{part.benchmark}_eval.{part.language.replace('-', '_')}"
+        return eval_task_name(part.benchmark, part.language)
     # A benchmark without files is a SeqIO task or mixture, whose "languages" are its tasks.
     has_files = any(find_benchmark(part.benchmark).splits.values())
     return part.benchmark if has_files else part.language

@@ -77,7 +77,7 @@ def test_medians_of_the_chosen_candidates(tmp_path):
     assert (english.lowest, english.highest) == (70, 90)
     assert rows["mT5", MTOP.name, "avg"].median == 70
     assert english.note == "selection=all_languages"
-    assert rows["nmT5", XQUAD.name, "en"].note.endswith("selected on test")
+    assert rows["nmT5", XQUAD.name, "en"].note.endswith(", on squad en validation")
     chosen = json.loads((RUNS[0].directory(tmp_path) / "chosen.json").read_text())
     assert chosen["candidate"] == "step2"
     english = json.loads((RUNS[0].directory(tmp_path) / "test" / "en.json").read_text())

@@ -93,7 +93,13 @@ class Benchmark:
       targets_tokens: length that targets are cut to.
       train_languages: languages that have the split "train".
       validation_languages: languages that have the split "validation"; () for all.
+      between: codes, any two of which make a further language `<source>_to_<target>`; `languages`
+        are those that are meant when none is named.
       zeroshot: the English part that trains the zero-shot setting, often of another benchmark.
+      english_validation: English examples of another benchmark on which a checkpoint is chosen
+        where this one has no validation split, or none in English and English is asked for.
+      translated: what trains the setting "translate_train" beside English where that is another
+        benchmark's split "translate_train".
       large_data: the part of the large-data setting.
       answer_language: language -> language of the answers, for scoring.
       fields: language -> what else file names and reader settings contain.
@@ -113,7 +119,10 @@ class Benchmark:
     targets_tokens: int = 512
     train_languages: tuple[str, ...] = ()
     validation_languages: tuple[str, ...] = ()
+    between: tuple[str, ...] = ()
     zeroshot: Part | None = None
+    english_validation: Part | None = None
+    translated: tuple[Part, ...] = ()
     large_data: Part | None = None
     answer_language: Callable[[str], str] = lambda language: language
     fields: Callable[[str], Mapping[str, str]] = lambda language: {}
@@ -136,7 +145,8 @@ class Benchmark:
     @property
     def selected_on_test(self) -> bool:
         """Whether choosing a checkpoint and reporting it use the same examples."""
-        return "validation" not in self.splits or "test" not in self.splits
+        has_validation = "validation" in self.splits or self.english_validation is not None
+        return not has_validation or "test" not in self.splits
 
     def check(self, *, language: str, split: str) -> None:
         """Checks a language and a split.
@@ -146,8 +156,35 @@ class Benchmark:
         """
         if split not in self.splits:
             raise DataError(f"{self.name}: {unknown_name('split', split, self.splits)}")
-        if language not in self.languages:
-            raise DataError(f"{self.name}: {unknown_name('language', language, self.languages)}")
+        if self.has(language):
+            return
+        known: Sequence[str] = self.languages
+        wrong = [code for code in language.split("_to_") if code not in self.between]
+        if self.between and wrong and "_to_" in language:
+            language, known = wrong[0], self.between
+        raise DataError(f"{self.name}: {unknown_name('language', language, known)}")
+
+    def has(self, language: str) -> bool:
+        """Returns whether this is one of the languages, or a direction `between` two of its own."""
+        source, _, target = language.partition("_to_")
+        made = source != target and {source, target} <= set(self.between)
+        return made or language in self.languages
+
+    def validates(self, language: str) -> bool:
+        """Returns whether a language has the split "validation"."""
+        limited = self.validation_languages
+        return "validation" in self.splits and (not limited or language in limited)
+
+    def only(self, language: str) -> "Benchmark":
+        """Returns the benchmark with one of its languages."""
+        without = () if self.validates(language) else ("validation",)
+        return dataclasses.replace(
+            self,
+            languages=(language,),
+            splits={split: files for split, files in self.splits.items() if split not in without},
+            train_languages=(language,) if language in self.train_languages else (),
+            validation_languages=(),
+        )
 
     def fill(self, pattern: str, *, language: str, split: str) -> str:
         """Returns a pattern with `{language}`, `{split}` and the benchmark's fields filled."""

@@ -6,7 +6,14 @@ import dataclasses
 
 from etils import epath
 
-from nmt5.evaluation.benchmarks.located_lines import Place, read_lines, read_rows
+from nmt5.core.errors import DataError
+from nmt5.evaluation.benchmarks.located_lines import (
+    Place,
+    read_json_lines,
+    read_lines,
+    read_rows,
+    text_of,
+)
 from nmt5.evaluation.benchmarks.records import Translation
 
 
@@ -42,6 +49,43 @@ def read_aligned(
         yield Translation(id=str(number), source=source.text, target=target.text, language=language)
     if (rest := next(targets, None)) is not None:
         raise rest.place.error(f"{source_path} has {number} lines only", "get both files again")
+
+
+def read_aligned_jsonl(
+    source_path: epath.PathLike,
+    target_path: epath.PathLike,
+    *,
+    language: str,
+    dropped: Counter[str],
+) -> Iterator[Translation]:
+    """Yields the pairs of two JSON-lines files with `id` and `text`, by their ids (FLORES+).
+
+    Arguments as `read_aligned`.
+
+    Raises:
+      DataError: a line lacks a key, or an id is in one file only or twice.
+    """
+    targets, sources = _texts_by_id(target_path), _texts_by_id(source_path)
+    if missing := sorted(sources.keys() ^ targets.keys()):
+        raise DataError(
+            f"{source_path} and {target_path}: ids {missing[:3]} are in one of them only, "
+            f"{len(missing)} in all; get both files again"
+        )
+    for identity, source in sources.items():
+        if not source.strip() or not targets[identity].strip():
+            dropped["empty side"] += 1
+            continue
+        yield Translation(id=identity, source=source, target=targets[identity], language=language)
+
+
+def _texts_by_id(path: epath.PathLike) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for value, place in read_json_lines(path, required=["id", "text"]):
+        identity = str(value["id"])
+        if identity in texts:
+            raise place.error(f"id {identity} occurs twice")
+        texts[identity] = text_of(value, "text", place)
+    return texts
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

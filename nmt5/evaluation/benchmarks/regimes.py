@@ -2,7 +2,7 @@
 
 zeroshot         English examples, perhaps another benchmark's (SQuAD for XQuAD and MLQA); or with a
                  language that one's own, reported in all languages
-translate_train  the English ones and their translations
+translate_train  the English ones and their translations (for MLQA, XQuAD's)
 in_language      one language's own examples
 multilingual     all languages' own examples
 few_shot         100 of the zero-shot examples, chosen by a seed
@@ -58,7 +58,7 @@ def settings_of(benchmark: Benchmark) -> tuple[str, ...]:
         return ()
     known = {
         "zeroshot": benchmark.zeroshot is not None,
-        "translate_train": "translate_train" in benchmark.splits,
+        "translate_train": "translate_train" in benchmark.splits or bool(benchmark.translated),
         "in_language": bool(benchmark.train_languages),
         "multilingual": len(benchmark.train_languages) > 1,
         "few_shot": benchmark.zeroshot is not None,
@@ -85,7 +85,8 @@ def plan(
       selection: what chooses the checkpoint: the validation scores of all languages or of English
         ("english"; of the language that is trained on, where one is given), or
         "held_out_english", 400 of the English training examples, which are then not trained on:
-        the only honest choice where the reported split is the validation split (TyDi QA).
+        the only honest choice where the reported split is the validation split (TyDi QA). What has
+        no validation split (XQuAD), or none in English, is chosen on `english_validation`.
       seed: chooses the few examples of "few_shot".
 
     Raises:
@@ -104,21 +105,8 @@ def plan(
             f"{language!r}"
         )
     languages = (language,) if language and setting == "in_language" else benchmark.languages
-    choose_on = "validation" if "validation" in benchmark.splits else benchmark.test_split
-    choosing = languages
-    if choose_on == "validation" and benchmark.validation_languages:
-        choosing = benchmark.validation_languages
-    english = tuple(
-        one for one in choosing if one == language or (not language and _is_english(one))
-    )
-    if selection == "english" and english:
-        choosing = english
-    if setting == "in_language":
-        choosing = languages
     train = _training(benchmark, setting, language, seed)
-    chosen_on = tuple(
-        Part(benchmark=benchmark.name, language=one, split=choose_on) for one in choosing
-    )
+    chosen_on = _selection(benchmark, languages, trained_on=language, selection=selection)
     if selection == "held_out_english":
         english_part = benchmark.zeroshot
         if english_part is None or english_part not in train:
@@ -141,6 +129,26 @@ def plan(
         ),
         selected_on_test=benchmark.selected_on_test and selection != "held_out_english",
     )
+
+
+def _selection(
+    benchmark: Benchmark, languages: tuple[str, ...], *, trained_on: str | None, selection: str
+) -> tuple[Part, ...]:
+    """Returns the parts of the selections that are of evaluation splits."""
+    elsewhere = benchmark.english_validation
+    if "validation" not in benchmark.splits and elsewhere is not None:
+        return (elsewhere,)
+    split = "validation" if "validation" in benchmark.splits else benchmark.test_split
+    limited = benchmark.validation_languages if split == "validation" else ()
+    if len(languages) > 1:
+        languages = limited or languages
+        if selection == "english":
+            wanted = (lambda one: one == trained_on) if trained_on else _is_english
+            english = tuple(filter(wanted, languages))
+            if not english and elsewhere is not None:
+                return (elsewhere,)
+            languages = english or languages
+    return tuple(Part(benchmark=benchmark.name, language=one, split=split) for one in languages)
 
 
 def few(examples: Iterable[TextExample], *, count: int, seed: int) -> list[TextExample]:
@@ -198,7 +206,7 @@ def _training(
     if setting == "few_shot":
         return (dataclasses.replace(source, limit=FEW, seed=seed),)
     if setting == "translate_train":
-        translated = tuple(
+        translated = benchmark.translated or tuple(
             Part(benchmark=name, language=one, split="translate_train")
             for one in benchmark.languages
             if one != ENGLISH

@@ -1,20 +1,11 @@
 """SeqIO tasks and mixtures of the benchmarks, from their original files or from TFDS.
 
-    <benchmark>_train.<language>            split train
-    <benchmark>_translate_train.<language>  split train: translated examples
-    <benchmark>_few<n>_seed<s>.<language>   split train: n seeded examples
-    <benchmark>_train_without<n>.<language> split train without n examples, which are validation
-    <benchmark>_eval.<language>             splits validation and test, as far as there are
-    <benchmark>_<setting>                   mixture of the tasks of a setting, all at rate 1
-    <benchmark>_zeroshot_held_out           the same, checkpoint chosen on held-out English training
-                                            examples, where no split but test is left
-
-A `-` in a language's code becomes `_`. Training and evaluation are tasks of their own because a
-mixture takes from every member the split that it is asked for: one task with all splits would train
-a zero-shot mixture on every language that has training data.
+`nmt5.evaluation.benchmarks.task_names` says how they are called. Training and evaluation are tasks
+of their own because a mixture takes from every member the split that it is asked for: one task with
+all splits would train a zero-shot mixture on every language that has training data.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 import functools
 import os
@@ -23,12 +14,22 @@ from typing import Any
 import seqio
 import tensorflow as tf
 
-from nmt5.core.errors import ConfigError, DataError
+from nmt5.core.errors import ConfigError, DataError, unknown_name
 from nmt5.data.registry import feature
 from nmt5.evaluation.benchmarks.benchmark import Benchmark, Part, read_examples
+from nmt5.evaluation.benchmarks.directories import BENCHMARKS_VARIABLE, find_directory
 from nmt5.evaluation.benchmarks.records import Record
-from nmt5.evaluation.benchmarks.regimes import plan, settings_of, take
+from nmt5.evaluation.benchmarks.regimes import take
+from nmt5.evaluation.benchmarks.table import BENCHMARKS
 from nmt5.evaluation.benchmarks.table import benchmark as find_benchmark
+from nmt5.evaluation.benchmarks.task_names import (
+    FEW_SEEDS,
+    HELD_OUT_SELECTION,
+    eval_task_name,
+    find_evaluated,
+    setting_mixtures,
+    train_task_name,
+)
 from nmt5.evaluation.scores.counted import score
 from nmt5.evaluation.scores.output_faults import OUTPUT_FAULTS
 from nmt5.evaluation.text_metrics import score_texts
@@ -45,19 +46,12 @@ _SIGNATURE = {
 class BenchmarkSource(seqio.DataSource):
     """A benchmark's examples in one language as SeqIO sees them; files are read on first use."""
 
-    def __init__(
-        self,
-        benchmark: Benchmark,
-        *,
-        splits: Mapping[str, Part],
-        directory: str | None,
-        tfds_data_dir: str | None,
-    ):
+    def __init__(self, benchmark: Benchmark, *, splits: Mapping[str, Part]):
         super().__init__(splits=tuple(splits), caching_permitted=True)
         self.benchmark = benchmark
         self.parts = dict(splits)
-        self.directory = directory
-        self.tfds_data_dir = tfds_data_dir
+        self.directory: str | None = None
+        self.tfds_data_dir: str | None = None
 
     @property
     def supports_arbitrary_sharding(self) -> bool:
@@ -71,16 +65,28 @@ class BenchmarkSource(seqio.DataSource):
     def examples(self, split: str) -> Iterator[TextExample]:
         """Yields the examples of a split.
 
+        They come from the directory that `add_benchmark` was told, else from the one below
+        NMT5_BENCHMARKS, else from TFDS.
+
         Raises:
-          DataError: as the reader, or a TFDS split without any example of the language.
+          DataError: as the reader, a TFDS split without any example of the language, or no
+            directory of a benchmark that TFDS does not have.
         """
         part = self.parts[split]
-        if self.directory is not None:
+        name = self.benchmark.name
+        directory = self.directory or find_directory(name)
+        if directory:
             found = read_examples(
-                self.benchmark, self.directory, language=part.language, split=part.split
+                self.benchmark, directory, language=part.language, split=part.split
             )
-        else:
+        elif self.benchmark.tfds is not None:
             found = tfds_examples(self.benchmark, part, data_dir=self.tfds_data_dir)
+        else:
+            raise DataError(
+                f"{name}: TFDS does not have it, and there is no directory of its original files: "
+                f"set the environment variable {BENCHMARKS_VARIABLE} to the one that has it as "
+                f"'{name}', or name it as add_benchmark(directories={{'{name}': '...'}})"
+            )
         yield from take(found, part=part)
 
     def get_dataset(
@@ -167,20 +173,30 @@ class TfdsRecords:
         return name, split
 
 
+def add_benchmarks() -> tuple[str, ...]:
+    """Registers all of the table; returns the names as `add_benchmark`.
+
+    Nothing is looked for or read before examples are asked for.
+    """
+    return tuple(mixture for name in BENCHMARKS for mixture in add_benchmark(name))
+
+
 def add_benchmark(
     name: str,
     *,
     directories: Mapping[str, os.PathLike | str] | None = None,
     tfds_data_dir: str | None = None,
     vocabulary: os.PathLike | str | None = None,
-    few_seeds: Sequence[int] = (0, 1, 2, 3, 4),
+    few_seeds: Sequence[int] = FEW_SEEDS,
 ) -> tuple[str, ...]:
     """Registers a benchmark's tasks, and a mixture for each of its settings.
 
+    What is registered already stays, and is told the directories that are named.
+
     Args:
       name: of the benchmark.
-      directories: by benchmark, where its original files are; the others come from TFDS. Settings
-        that train on another benchmark (SQuAD) need it too.
+      directories: by benchmark, where its original files are; the others come from below
+        NMT5_BENCHMARKS, or from TFDS. Settings that train on another benchmark (SQuAD) need it too.
       tfds_data_dir: where TFDS keeps its data.
       vocabulary: path of a vocabulary; None follows `nmt5.data.registry.configure`.
       few_seeds: seeds of the few-shot mixtures `<name>_few_shot_seed<s>`.
@@ -189,76 +205,96 @@ def add_benchmark(
       The names of the mixtures, or of the evaluation tasks if the benchmark has no setting.
 
     Raises:
-      ConfigError: an unknown benchmark, or one without TFDS form and without directory.
+      ConfigError: an unknown benchmark, or one that is registered with another vocabulary.
     """
-    benchmark = find_benchmark(name)
-    build = functools.partial(
+    row = find_benchmark(name)
+    task = functools.partial(
         _task,
         directories={key: os.fspath(path) for key, path in (directories or {}).items()},
         tfds_data_dir=tfds_data_dir,
         vocabulary=vocabulary,
     )
-    evaluated = {
-        language: build(
-            f"{name}_eval.{_plain(language)}",
-            splits={
-                split: Part(benchmark=name, language=language, split=split)
-                for split in ("validation", "test")
-                if split in benchmark.splits and _has(benchmark, language, split)
-            },
-        )
-        for language in benchmark.languages
-        if any(_has(benchmark, language, split) for split in ("validation", "test"))
-    }
+    evaluated = [
+        _add_evaluated(row, language, task)
+        for language in row.languages
+        if _eval_parts(row, language)
+    ]
     mixtures = []
-    for setting in settings_of(benchmark):
-        languages = benchmark.train_languages if setting == "in_language" else (None,)
-        seeds = few_seeds if setting == "few_shot" else (0,)
-        for language in languages:
-            for seed in seeds:
-                chosen = plan(benchmark, setting, language=language, seed=seed)
-                mixture = f"{name}_{setting}"
-                mixture += f".{_plain(language)}" if language else ""
-                mixture += f"_seed{seed}" if setting == "few_shot" else ""
-                members = [build(_part_name(part), splits={"train": part}) for part in chosen.train]
-                members += [evaluated[part.language] for part in chosen.test]
-                if mixture not in seqio.MixtureRegistry.names():
-                    seqio.MixtureRegistry.add(mixture, members, default_rate=1.0)
-                mixtures.append(mixture)
-    if benchmark.selected_on_test and "zeroshot" in settings_of(benchmark):
-        mixtures.append(f"{name}_zeroshot_held_out")
-        chosen = plan(benchmark, "zeroshot", selection="held_out_english")
-        (part,), (reserved,) = chosen.train, chosen.selection
-        member = build(_part_name(part), splits={"train": part, "validation": reserved})
-        members = [member, *(evaluated[part.language] for part in chosen.test)]
-        if mixtures[-1] not in seqio.MixtureRegistry.names():
-            seqio.MixtureRegistry.add(mixtures[-1], members, default_rate=1.0)
-    return tuple(mixtures) or tuple(evaluated.values())
+    for mixture in setting_mixtures(row, few_seeds=few_seeds):
+        chosen = mixture.plan()
+        trained = [{"train": part} for part in chosen.train]
+        if mixture.selection == HELD_OUT_SELECTION:
+            (trained[0]["validation"],) = chosen.selection
+        members = [task(train_task_name(parts["train"]), splits=parts) for parts in trained]
+        others = () if mixture.selection == HELD_OUT_SELECTION else chosen.selection
+        for part in (*chosen.test, *others):
+            members.append(_add_evaluated(find_benchmark(part.benchmark), part.language, task))
+        if mixture.name not in seqio.MixtureRegistry.names():
+            members = list(dict.fromkeys(members))
+            seqio.MixtureRegistry.add(mixture.name, members, default_rate=1.0)
+        mixtures.append(mixture.name)
+    return tuple(mixtures or evaluated)
+
+
+def find_registered(name: str) -> str:
+    """Returns the name of a registered task or mixture; registers a further pair of a benchmark.
+
+    NTREX and FLORES have more pairs of languages than `add_benchmarks` registers.
+
+    Raises:
+      ConfigError: nothing is called so; the message has the nearest names.
+    """
+    known = [*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()]
+    if name not in known:
+        if (found := find_evaluated(name)) is None:
+            raise ConfigError(unknown_name("SeqIO task or mixture", name, known))
+        settings = {"directories": {}, "tfds_data_dir": None, "vocabulary": None}
+        _add_evaluated(*found, functools.partial(_task, **settings))
+    return name
+
+
+def _add_evaluated(row: Benchmark, language: str, task: Callable[..., str]) -> str:
+    return task(eval_task_name(row.name, language), splits=_eval_parts(row, language))
+
+
+def _eval_parts(row: Benchmark, language: str) -> dict[str, Part]:
+    """Returns the parts of a language that evaluate; none if the benchmark only trains."""
+    has = {"validation": row.validates(language), "test": "test" in row.splits}
+    return {
+        split: Part(benchmark=row.name, language=language, split=split)
+        for split in has
+        if has[split]
+    }
 
 
 def _task(
-    task: str,
+    name: str,
     *,
     splits: Mapping[str, Part],
     directories: Mapping[str, str],
     tfds_data_dir: str | None,
     vocabulary: os.PathLike | str | None,
 ) -> str:
-    if task in seqio.TaskRegistry.names():
-        return task
     part = next(iter(splits.values()))
-    benchmark = find_benchmark(part.benchmark)
-    directory = directories.get(part.benchmark)
-    if directory is None and benchmark.tfds is None:
+    if name not in seqio.TaskRegistry.names():
+        _register(name, splits, vocabulary)
+    task = seqio.TaskRegistry.get(name)
+    if vocabulary is not None and task.output_features["inputs"] != feature(vocabulary):
         raise ConfigError(
-            f"{part.benchmark}: TFDS does not have it; name the directory of its original files in "
-            f"directories['{part.benchmark}']"
+            f"task '{name}': it is registered already with another vocabulary; set it for the "
+            "whole process instead, with NMT5_VOCABULARY or nmt5.data.registry.configure"
         )
+    task.source.directory = directories.get(part.benchmark) or task.source.directory
+    task.source.tfds_data_dir = tfds_data_dir or task.source.tfds_data_dir
+    return name
+
+
+def _register(name: str, splits: Mapping[str, Part], vocabulary: os.PathLike | str | None) -> None:
+    part = next(iter(splits.values()))
+    row = find_benchmark(part.benchmark)
     seqio.TaskRegistry.add(
-        task,
-        source=BenchmarkSource(
-            benchmark, splits=splits, directory=directory, tfds_data_dir=tfds_data_dir
-        ),
+        name,
+        source=BenchmarkSource(row, splits=splits),
         preprocessors=[
             seqio.preprocessors.tokenize,
             seqio.CacheDatasetPlaceholder(),
@@ -266,9 +302,8 @@ def _task(
         ],
         output_features={"inputs": feature(vocabulary), "targets": feature(vocabulary)},
         postprocess_fn=_references_or_text,
-        metric_fns=_metric_fns(benchmark, part.language),
+        metric_fns=_metric_fns(row, part.language),
     )
-    return task
 
 
 def _references_or_text(
@@ -304,20 +339,3 @@ def _metric_fns(benchmark: Benchmark, language: str) -> list[Any]:
         *(textual(name) for name in benchmark.text_metrics),
         *(counted(metric) for metric in (*benchmark.metrics, OUTPUT_FAULTS)),
     ]
-
-
-def _has(benchmark: Benchmark, language: str, split: str) -> bool:
-    if split not in benchmark.splits:
-        return False
-    limited = benchmark.validation_languages if split == "validation" else ()
-    return not limited or language in limited
-
-
-def _part_name(part: Part) -> str:
-    kind = part.split if part.limit is None else f"few{part.limit}_seed{part.seed}"
-    kind += f"_without{part.held_out}" if part.held_out else ""
-    return f"{part.benchmark}_{kind}.{_plain(part.language)}"
-
-
-def _plain(language: str) -> str:
-    return language.replace("-", "_")

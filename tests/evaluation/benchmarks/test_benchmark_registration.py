@@ -54,14 +54,15 @@ def squad_files(tmp_path):
 def test_zeroshot_trains_on_squad_and_evaluates_every_language(squad_files):
     directories = {"squad": squad_files, "xquad": squad_files}
     names = registration.add_benchmark("xquad", directories=directories, few_seeds=(7,))
-    assert names == (
-        *("xquad_zeroshot", "xquad_translate_train", "xquad_few_shot_seed7"),
-        "xquad_zeroshot_held_out",
-    )
+    assert names == ("xquad_zeroshot", "xquad_translate_train", "xquad_few_shot_seed7")
     mixture = seqio.get_mixture_or_task("xquad_zeroshot")
-    training = [task.name for task in mixture.tasks if "train" in task.splits]
-    assert training == ["squad_train.en"]
-    assert len(mixture.tasks) == 13
+    members = {
+        split: [task.name for task in mixture.tasks if split in task.splits]
+        for split in ("train", "validation", "test")
+    }
+    assert members["train"] == ["squad_train.en"]
+    assert members["validation"] == ["squad_eval.en"]
+    assert len(members["test"]) == 12
     lengths = {"inputs": 64, "targets": 16}
     dataset = mixture.get_dataset(lengths, split="train", shuffle=False, num_epochs=1)
     (example,) = dataset.as_numpy_iterator()
@@ -98,9 +99,43 @@ def test_few_shot_examples_are_limited(tmp_path):
     assert drawn[0] != drawn[1]
 
 
-def test_a_benchmark_that_tfds_lacks_needs_a_directory():
-    with pytest.raises(ConfigError, match=r"uner: TFDS does not have it; name the directory"):
-        registration.add_benchmark("uner")
+def test_files_are_looked_for_when_examples_are_asked_for(tmp_path, monkeypatch):
+    registration.add_benchmarks()
+    source = seqio.TaskRegistry.get("uner_eval.pt_bosque").source
+    with pytest.raises(DataError, match=r"uner: TFDS does not have it, .* NMT5_BENCHMARKS to"):
+        next(source.examples("test"))
+    for root, word in (("a", "Rio"), ("b", "Porto")):
+        (tmp_path / root / "uner").mkdir(parents=True)
+        file = tmp_path / root / "uner" / "pt_bosque-ud-test.iob2"
+        file.write_text(f"1\t{word}\tB-LOC\t-\t-\n\n")
+    monkeypatch.setenv("NMT5_BENCHMARKS", str(tmp_path / "a"))
+    assert next(source.examples("test")).targets == "LOC: Rio"
+    # Who says it plainly is heard, though the task is there already.
+    registration.add_benchmark("uner", directories={"uner": tmp_path / "b" / "uner"})
+    assert next(source.examples("test")).targets == "LOC: Porto"
+    registration.add_benchmarks()
+    assert next(source.examples("test")).targets == "LOC: Porto"
+    assert seqio.TaskRegistry.get("uner_eval.pt_bosque").source is source
+
+
+def test_another_vocabulary_than_the_registered_one_is_refused(monkeypatch):
+    registration.add_benchmark("squad")
+    other = seqio.Feature(vocabulary=seqio.ByteVocabulary(extra_ids=9), add_eos=True)
+    monkeypatch.setattr(registration, "feature", lambda path: other)
+    with pytest.raises(ConfigError, match=r"squad_eval.en': it is registered already with another"):
+        registration.add_benchmark("squad", vocabulary="other")
+
+
+def test_pairs_are_registered_when_they_are_named():
+    registration.add_benchmarks()
+    name = "flores_eval.deu_Latn_to_fra_Latn"
+    assert name not in seqio.TaskRegistry.names()
+    assert registration.find_registered(name) == name
+    assert seqio.TaskRegistry.get(name).splits == ("validation", "test")
+    assert registration.find_registered("xnli_zeroshot") == "xnli_zeroshot"
+    message = "unknown SeqIO task or mixture 'xnli_zeroshto'; nearest: 'xnli_zeroshot'"
+    with pytest.raises(ConfigError, match=message):
+        registration.find_registered("xnli_zeroshto")
 
 
 @pytest.mark.parametrize("name", [name for name, row in BENCHMARKS.items() if row.tfds])
@@ -153,6 +188,7 @@ def test_paraphrases_are_written_as_t5_writes_them():
         ("mlqa", "hi", "validation"),
         ("multi_nli", "en", "train"),
         ("pawsx", "ko", "validation"),
+        ("copa", "en", "train"),
         ("wikiann_ner", "yo", "test"),
     ],
 )

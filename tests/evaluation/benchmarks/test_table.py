@@ -6,7 +6,7 @@ import pytest
 from nmt5.core.errors import ConfigError, DataError
 from nmt5.evaluation.benchmarks.benchmark import read_examples
 from nmt5.evaluation.benchmarks.regimes import few, plan, settings_of, take
-from nmt5.evaluation.benchmarks.table import BENCHMARKS, benchmark, moses_benchmark
+from nmt5.evaluation.benchmarks.table import BENCHMARKS, benchmark
 from nmt5.evaluation.text_metrics import METRICS
 from nmt5.evaluation.text_to_answer.text_example import one_answer
 
@@ -14,7 +14,7 @@ from nmt5.evaluation.text_to_answer.text_example import one_answer
 ROWS = {
     "squad": (1, "f1", "zeroshot in_language few_shot"),
     "xquad": (12, "f1", "zeroshot translate_train few_shot"),
-    "mlqa": (9, "mlqa_f1", "zeroshot few_shot"),
+    "mlqa": (9, "mlqa_f1", "zeroshot translate_train few_shot"),
     "tydiqa_goldp": (
         *(9, "f1"),
         "zeroshot translate_train in_language multilingual few_shot large_data",
@@ -24,7 +24,8 @@ ROWS = {
     "xnli": (15, "accuracy", "zeroshot translate_train few_shot"),
     "farstail": (1, "accuracy", "zeroshot in_language few_shot"),
     "pawsx": (7, "accuracy", "zeroshot translate_train in_language few_shot"),
-    "xcopa": (11, "accuracy", ""),
+    "copa": (1, "accuracy", "zeroshot in_language few_shot"),
+    "xcopa": (11, "accuracy", "zeroshot few_shot"),
     "wikiann_ner": (40, "span_f1", "zeroshot in_language multilingual few_shot"),
     "wikiann_ner_unseen": (30, "span_f1", "zeroshot few_shot"),
     "uner": (10, "span_f1", "zeroshot in_language multilingual few_shot"),
@@ -34,6 +35,8 @@ ROWS = {
     "mtop": (6, "exact_match", "zeroshot in_language multilingual few_shot"),
     "wikilingua": (18, "rouge_l", "in_language multilingual"),
     "ntrex": (148, "chrf++", ""),
+    "flores": (406, "chrf++", ""),
+    "opus100": (218, "chrf++", "in_language multilingual"),
 }
 
 
@@ -71,7 +74,6 @@ def test_plans():
     zeroshot = plan(BENCHMARKS["xquad"], "zeroshot")
     assert [(part.benchmark, part.language) for part in zeroshot.train] == [("squad", "en")]
     assert len(zeroshot.test) == 12
-    assert zeroshot.selected_on_test  # XQuAD has a test split only
     assert not plan(BENCHMARKS["mtop"], "zeroshot").selected_on_test
     tydi = plan(BENCHMARKS["tydiqa_goldp"], "few_shot", selection="english", seed=3)
     assert (tydi.train[0].limit, tydi.train[0].seed, tydi.selected_on_test) == (100, 3, True)
@@ -92,6 +94,39 @@ def test_plans():
     translated = plan(BENCHMARKS["tydiqa_goldp"], "translate_train").train
     assert len(translated) == 9
     assert ("en", "train") in {(part.language, part.split) for part in translated}
+
+
+def test_english_of_another_benchmark_chooses_where_there_is_no_own():
+    def chosen_on(name, selection):
+        found = plan(BENCHMARKS[name], "zeroshot", selection=selection)
+        assert not found.selected_on_test
+        return {(part.benchmark, part.language, part.split) for part in found.selection}
+
+    for selection in ("all_languages", "english"):  # XQuAD has a test split only
+        assert chosen_on("xquad", selection) == {("squad", "en", "validation")}
+    assert chosen_on("xcopa", "english") == {("copa", "en", "validation")}
+    assert len(chosen_on("xcopa", "all_languages")) == 11
+    assert chosen_on("wikiann_ner_unseen", "english") == {("wikiann_ner", "en", "validation")}
+
+
+def test_mlqa_trains_on_the_translations_of_xquad():
+    found = plan(BENCHMARKS["mlqa"], "translate_train").train
+    assert [(part.benchmark, part.language, part.split) for part in found] == [
+        ("squad", "en", "train"),
+        *(
+            ("xquad", language, "translate_train")
+            for language in ("ar", "de", "es", "hi", "vi", "zh")
+        ),
+    ]
+
+
+def test_xcopa_trains_on_copa(tmp_path):
+    texts = {"premise": "p", "choice1": "a", "choice2": "b", "question": "cause"}
+    (tmp_path / "train.jsonl").write_text(json.dumps(texts | {"label": 1, "idx": 0}))
+    (part,) = plan(BENCHMARKS["xcopa"], "zeroshot").train
+    row = benchmark(part.benchmark)
+    (one,) = read_examples(row, tmp_path, language=part.language, split=part.split)
+    assert (one.inputs[:6], one.targets) == ("copa c", "choice2")
 
 
 def test_examples_held_out_are_not_trained_on():
@@ -194,28 +229,3 @@ def test_wikilingua_from_files(tmp_path):
         assert not targets[split]["tr"] & targets["train"]["en"]
         assert not targets[split]["en"] & targets["train"]["tr"]
     assert not targets["test"]["tr"] & targets["validation"]["en"]
-
-
-def test_moses_files_in_both_directions(tmp_path):
-    pairs = (("en", "fr"), ("fr", "en"))
-    row = moses_benchmark("opus100", pairs=pairs, pattern="opus.{low}-{high}-{split}.{side}")
-    (tmp_path / "opus.en-fr-dev.en").write_text("a\n")
-    (tmp_path / "opus.en-fr-dev.fr").write_text("b\n")
-    found = [
-        next(read_examples(row, tmp_path, language=language, split="validation"))
-        for language in row.languages
-    ]
-    assert [(one.inputs, one.targets) for one in found] == [("<2fr> a", "b"), ("<2en> b", "a")]
-
-
-def test_flores_names_its_splits_otherwise(tmp_path):
-    names = {"validation": "dev", "test": "devtest"}
-    pairs = (("eng", "deu"),)
-    row = moses_benchmark(
-        "flores", pairs=pairs, pattern="{split}/{side}.{split}", split_names=names
-    )
-    (tmp_path / "devtest").mkdir()
-    (tmp_path / "devtest" / "eng.devtest").write_text("a\n")
-    (tmp_path / "devtest" / "deu.devtest").write_text("b\n")
-    (one,) = read_examples(row, tmp_path, language="eng_to_deu", split="test")
-    assert (one.inputs, row.train_languages) == ("<2de> a", ())
