@@ -85,15 +85,14 @@ def resolve_task(config: TaskConfig, *, register: Callable[[], None]) -> Benchma
       config: the settings.
       register: imports the modules that register SeqIO tasks; called only if the name is none of a
         benchmark, since it takes seconds.
-      scored: whether there will be scores; else a SeqIO task needs no metric.
 
     Raises:
       ConfigError: no task is called so, or a metric, file or split does not fit.
     """
-    if config.files:
-        return add(
     if config.pairs:
         return add(_own_translation(config))
+    if config.files:
+        return add(
             own_benchmark(
                 config.name or "own",
                 files=config.files,
@@ -141,9 +140,6 @@ def resolve_task(config: TaskConfig, *, register: Callable[[], None]) -> Benchma
     )
 
 
-def part_reader(config: TaskConfig, *, vocabulary: Vocabulary) -> PartReader:
-    """Returns what reads the examples of a part, from wherever the settings say.
-
 def _of_the_table(name: str) -> Benchmark | None:
     """Returns the benchmark of a name, of a SeqIO mixture of it, or in the language of a task."""
     if name in BENCHMARKS:
@@ -168,6 +164,9 @@ def _own_translation(config: TaskConfig) -> Benchmark:
         text_metrics=textual,
     )
 
+
+def part_reader(config: TaskConfig, *, vocabulary: Vocabulary) -> PartReader:
+    """Returns what reads the examples of a part, from wherever the settings say.
 
     Args:
       config: the settings; parts may be of other benchmarks too (SQuAD for XQuAD).
