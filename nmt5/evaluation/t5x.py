@@ -1,4 +1,4 @@
-"""What T5X's gin files need of nmt5: the network of a checkpoint, and the vocabulary of the tasks.
+"""What T5X's gin files need of nmt5: the network of a checkpoint, the vocabulary, the task's name.
 
 `gin/t5x/{eval,infer,train}.gin` use it; nothing else does. A module in one of them is
 
@@ -83,6 +83,20 @@ def vocabulary(path: os.PathLike | str | None = None) -> Any:
     found = TaskVocabulary()
     found.found()  # a missing file is named now rather than behind T5X's thousand lines
     return found
+
+
+def task(name: str) -> str:
+    """Returns the name of a task or mixture that T5X can look up; `mixtures` must be imported.
+
+    T5X says of a wrong name only that there is no such task. Pairs of languages that are registered
+    when they are named (`flores_eval.deu_Latn_to_fra_Latn`) are registered here.
+
+    Raises:
+      ConfigError: nothing is called so; the message has the nearest names.
+    """
+    from nmt5.evaluation.benchmarks.registration import find_registered
+
+    return find_registered(name)
 
 
 def _config_of(checkpoint: Any) -> ModelConfig:

@@ -247,8 +247,8 @@ def test_t5x_decodes_the_same_ids_with_either_network(checkpoint, configured):
     np.testing.assert_allclose(found["nmt5"][1], found["t5x"][1], rtol=1e-5, atol=1e-4)
 
 
-def binary(name, vocabulary, settings):
-    """Runs one of T5X's binaries as a user would."""
+def binary(name, vocabulary, settings, *, benchmarks="", fails=False):
+    """Runs one of T5X's binaries as a user would; returns what it says."""
     words = [f"--gin.{key}={value!r}" for key, value in settings.items()]
     environment = os.environ | {
         "NMT5_VOCABULARY": os.fspath(pathlib.Path(vocabulary.model_path).parent),
@@ -258,8 +258,10 @@ def binary(name, vocabulary, settings):
     done = subprocess.run(
         [sys.executable, "-m", f"t5x.{name}", f"--gin_file=gin/t5x/{name}.gin", *words],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500,
+        "NMT5_BENCHMARKS": str(benchmarks),
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert (done.returncode != 0) == fails, done.stderr[-3000:]
+    return done.stderr
 
 
 @needs_t5x
@@ -294,6 +296,58 @@ def test_eval_and_infer_binaries(checkpoint, vocabulary, tmp_path):
 
 @needs_t5x
 @of_t5x
+    # nmt5's own commands leave the same lines in the same places.
+    task = TaskConfig(
+        name=OF_TASK["MIXTURE_OR_TASK_NAME"], inputs_tokens=INPUTS, targets_tokens=TARGETS
+    )
+    common = {
+        "benchmark": resolve_task(task, register=lambda: importlib.import_module("mixtures")),
+        "task": task,
+        "wanted": TaskEvaluation(max_examples=8, num_draws=2),
+        "vocabulary": vocabulary,
+        "say": lambda line: None,
+    }
+    evaluate_task(checkpoint, output_dir=tmp_path / "ours", **common)
+    (path,) = infer_task(checkpoint, output_dir=tmp_path / "ours", **common)
+    ours = pathlib.Path(path)
+    assert ours.name == file.name
+    assert ours.read_text().splitlines() == file.read_text().splitlines()[:8]
+    name = "inference_eval/gettext.nmt.en.de-000007.jsonl"
+    theirs, ours = ((tmp_path / one / name).read_text() for one in ("eval_nmt5", "ours"))
+    assert ours.splitlines() == theirs.splitlines()
+    theirs, ours = (
+        read_metrics(tmp_path / one, task="gettext.nmt.en.de")[0] for one in ("eval_nmt5", "ours")
+    )
+    assert {name: ours[name] for name in theirs} == pytest.approx(theirs)
+
+
+@needs_t5x
+@of_t5x
+@pytest.mark.slow
+@pytest.mark.timeout(2000)
+def test_the_eval_binary_knows_the_benchmarks(checkpoint, vocabulary, tmp_path):
+    question = {"id": "1", "question": "Wer?", "answers": [{"text": "Ada", "answer_start": 0}]}
+    paragraphs = [{"context": "Ada war da.", "qas": [question | {"id": str(i)} for i in range(9)]}]
+    (tmp_path / "xquad").mkdir()
+    for language in ("de", "zh"):
+        file = tmp_path / "xquad" / f"xquad.{language}.json"
+        file.write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}))
+    settings = OF_TASK | {
+        "MIXTURE_OR_TASK_NAME": "xquad_eval.de",
+        "CHECKPOINT_PATH": checkpoint,
+        "EVAL_OUTPUT_DIR": str(tmp_path / "scores"),
+    }
+    binary("eval", vocabulary, settings, benchmarks=tmp_path)
+    (line,) = read_metrics(tmp_path / "scores", task="xquad_eval.de")
+    assert {"em", "f1", "em_tokens", "empty", "sentinels"} <= set(line)
+    said = binary(
+        "eval",
+        vocabulary,
+        settings | {"MIXTURE_OR_TASK_NAME": "xquad_evla.de"},
+        benchmarks=tmp_path,
+        fails=True,
+    )
+    assert "unknown SeqIO task or mixture 'xquad_evla.de'; nearest: 'xquad_eval.de'" in said
 @pytest.mark.slow
 @pytest.mark.timeout(2000)
 @pytest.mark.parametrize("slots", ["anew", "kept"])
