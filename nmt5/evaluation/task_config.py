@@ -159,6 +159,11 @@ def _own_translation(config: TaskConfig) -> Benchmark:
     return moses_benchmark(
         name,
         pairs=config.pairs,
+    if config.format != "columns":
+        raise ConfigError(
+            f"TaskConfig.format is '{config.format}', but TaskConfig.pairs are for line-aligned "
+            "files; leave one of them out"
+        )
         files={split: os.path.abspath(path) for split, path in config.files.items()},
         metrics=counted,
         text_metrics=textual,

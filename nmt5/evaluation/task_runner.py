@@ -87,8 +87,10 @@ def seqio_name(part: Part) -> str:
     if part.benchmark in BENCHMARKS:
         return eval_task_name(part.benchmark, part.language)
     # A benchmark without files is a SeqIO task or mixture, whose "languages" are its tasks.
-    has_files = any(find_benchmark(part.benchmark).splits.values())
-    return part.benchmark if has_files else part.language
+    if not any(row.splits.values()):
+        return part.language
+    several = len(row.languages) > 1
+    return eval_task_name(part.benchmark, part.language) if several else part.benchmark
 
 
 def evaluate_task(
@@ -113,6 +115,7 @@ def evaluate_task(
       wanted: what of it.
       vocabulary: of the checkpoint.
       output_dir: where the files go.
+      inference_dir: where T5X's files go instead: several checkpoints of one run have one there.
       decoding: the search; lengths are the task's.
       predictions: file of outputs by language, instead of the checkpoint's.
       say: takes lines about what is being done.
