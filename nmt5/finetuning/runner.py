@@ -1,6 +1,7 @@
 """The protocol's steps with real models: trainer, predictor and cleaning up behind one object."""
 
 from collections.abc import Callable, Mapping, Sequence
+import dataclasses
 from typing import Any
 
 from etils import epath
@@ -90,9 +91,16 @@ class FinetuneRunner:
         }
 
     def _finetune(self, run: Run, plan: Plan, directory: epath.Path) -> Sequence[str]:
+        row, task = find_benchmark(run.task.benchmark), self._task
+        # What outputs are cut to, targets are too; the rows of a batch have room for no more.
+        row = dataclasses.replace(
+            row,
+            inputs_tokens=task.inputs_tokens or row.inputs_tokens,
+            targets_tokens=task.targets_tokens or row.targets_tokens,
+        )
         found = finetune(
             plan,
-            benchmark=find_benchmark(run.task.benchmark),
+            benchmark=row,
             checkpoint=self._checkpoints[run.model],
             directory=directory,
             seed=run.seed,

@@ -87,18 +87,25 @@ def test_cut_examples_are_counted(tmp_path, monkeypatch):
     one = runner.FinetuneRunner(
         checkpoints={"m": ""},
         recipe=Recipe(finetune=FinetuneConfig()),
-        task=TaskConfig(name="mtop"),
+        task=TaskConfig(name="mtop", targets_tokens=64),
         decoding=DecodingConfig(),
         vocabulary=Vocabulary.load("bytes"),
         say=said.append,
     )
-    monkeypatch.setattr(runner, "finetune", lambda *args, **settings: ["checkpoint_1"])
+    lengths = []
+
+    def train(*args, benchmark, **settings):
+        lengths.append((benchmark.inputs_tokens, benchmark.targets_tokens))
+        return ["checkpoint_1"]
+
+    monkeypatch.setattr(runner, "finetune", train)
     run = Run(model="m", task=ProtocolTask(benchmark="mtop"), seed=0)
     for truncated, expected in ((0, 0), (3, 1)):
         sampled = {"truncated": truncated, "tasks": [{"examples": 4}, {"examples": 5}]}
         write_json(tmp_path / "training" / "sampled.json", sampled)
         assert one._finetune(run, run.task.plan(seed=0), tmp_path) == ["checkpoint_1"]
         assert len(said) == expected
+    assert lengths == [(256, 64)] * 2  # MTOP's own, and the setting's
     assert said[0].startswith("3 of 9 examples that were drawn were cut: longer than a row")
 
 
