@@ -1,6 +1,7 @@
 """Memory and time of a run estimated without compiling it, from its settings alone.
 
-    parameters and slots     exact, from their shardings
+    parameters               as if each were split over all axes that any is split over
+    optimizer slots          as large as the parameters with momentum, else nothing (factored)
     gradients                as large as the parameters, float32
     stacked layers           one more copy of the layers in the activation dtype (scanned)
     kept activations         layer inputs, if rematerialised in full; else about 34 + 5 a T / D
