@@ -177,7 +177,7 @@ def main() -> int:
 
     config = model_config(args.size)
     config = dataclasses.replace(config, vocab_size=args.vocab_size)
-    params = init_params(config, jax.random.key(0))
+    params = init_params(config, seed=0)
     head = np.array(params["decoder"]["logits_dense"]["kernel"])
     head[:, 1] *= EOS_SCALE
     params["decoder"]["logits_dense"]["kernel"] = jax.numpy.asarray(head)

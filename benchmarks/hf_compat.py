@@ -55,8 +55,6 @@ print(json.dumps(result))
 
 def export_all(path: pathlib.Path) -> None:
     """Writes a Hugging Face directory and nmt5's logits for each family."""
-    import jax
-
     from nmt5.checkpoints.conversion import ConvertConfig, convert
     from nmt5.checkpoints.t5x_export import LegacyWriter
     from nmt5.checkpoints.verification import logits_of, random_tokens
@@ -69,7 +67,7 @@ def export_all(path: pathlib.Path) -> None:
         source = path / "t5x" / size / "checkpoint_1"
         source.mkdir(parents=True)
         writer = LegacyWriter(source)
-        params = flatten_paths(init_params(config, jax.random.key(0)))
+        params = flatten_paths(init_params(config, seed=0))
         for name, values in params.items():
             writer.write(f"target/{name}", np.asarray(values))
         writer.write("state/step", np.int32(1))

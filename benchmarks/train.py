@@ -104,15 +104,13 @@ def timed_steps(model, *, shape: tuple[int, int, int], steps: int) -> list[float
     """Returns the seconds of whole train steps, compiled as `nmt5 train` compiles them."""
     import jax
 
-    from nmt5.model.parameters import init_variables
+    from nmt5.model.parameters import init_params
     from nmt5.training.optimizer import OptimizerConfig
     from nmt5.training.state import init_state
     from nmt5.training.step import LossConfig, StepConfig, train_step
 
     config = StepConfig(model=model, optimizer=OptimizerConfig(), loss=LossConfig())
-    state = jax.jit(
-        lambda key: init_state(init_variables(model, key)["params"], optimizer=config.optimizer)
-    )(jax.random.key(0))
+    state = init_state(init_params(model, seed=0), optimizer=config.optimizer)
     batch = jax.device_put({"objective": random_batch(*shape, model.vocab_size)})
     step = functools.partial(train_step, config=config)
     step = jax.jit(step, donate_argnums=0).lower(state, batch).compile()
@@ -171,12 +169,12 @@ def child_stack(rows: int, inputs_length: int, targets_length: int, steps: int) 
     from nmt5.core import features
     from nmt5.model.config import model_config
     from nmt5.model.network import Transformer
-    from nmt5.model.parameters import init_variables
+    from nmt5.model.parameters import init_params
     from nmt5.training.flops import forward_flops, measured_matmul_flops_per_second
 
     config = model_config("mt5_small", vocab_size=512)  # a table too small to be seen
     group = jax.device_put(random_batch(rows, inputs_length, targets_length, config.vocab_size))
-    params = jax.jit(lambda key: init_variables(config, key)["params"])(jax.random.key(0))
+    params = init_params(config, seed=0)
     direction = np.random.default_rng(1).standard_normal((rows, targets_length, config.emb_dim))
 
     def projected(params, group):

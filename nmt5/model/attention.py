@@ -4,7 +4,7 @@
 all decoding go through it.
 """
 
-from collections.abc import Callable
+import dataclasses
 
 from flax import linen as nn
 from flax import struct
@@ -15,7 +15,8 @@ from jaxtyping import Array, Float, Int, Key
 from nmt5.core.axes import BATCH, EMBED, JOINED_KV, LENGTH
 from nmt5.core.target import split_by
 from nmt5.model.config import ModelConfig
-from nmt5.model.layers import FAN_IN_NORMAL, Dense
+from nmt5.model.initializers import FAN_IN_NORMAL
+from nmt5.model.layers import Dense
 from nmt5.model.products import einsum_float32, sum_over_rows
 
 _CAUSAL_BLOCK = 128
@@ -189,15 +190,6 @@ class KeptKeysAndValues(struct.PyTreeNode):
     value_BHSK: Float[Array, "B H S K"]
 
 
-def _query_init(head_dim: int) -> Callable:
-    """T5 folds 1/sqrt(K) into the initial queries instead of scaling the scores."""
-
-    def init(key, shape, dtype):
-        return FAN_IN_NORMAL(key, shape, dtype) / jnp.sqrt(jnp.asarray(head_dim, dtype))
-
-    return init
-
-
 class Attention(nn.Module):
     """Projections around `attend`; kernels (D, J) and (J, D), with J = h * K + k head-major."""
 
@@ -208,7 +200,9 @@ class Attention(nn.Module):
         cfg = self.config
         inward, outward = (EMBED, JOINED_KV), (JOINED_KV, EMBED)
         joined, dtype = cfg.joined_dim, cfg.dtype
-        self.query = Dense(joined, inward, dtype, kernel_init=_query_init(cfg.head_dim))
+        # T5 folds 1/sqrt(K) into the initial queries instead of scaling the scores.
+        queries = dataclasses.replace(FAN_IN_NORMAL, factor=cfg.head_dim**-0.5)
+        self.query = Dense(joined, inward, dtype, kernel_init=queries)
         self.key = Dense(joined, inward, dtype, kernel_init=FAN_IN_NORMAL)
         self.value = Dense(joined, inward, dtype, kernel_init=FAN_IN_NORMAL)
         self.out = Dense(cfg.emb_dim, outward, dtype, kernel_init=FAN_IN_NORMAL)

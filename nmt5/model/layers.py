@@ -27,14 +27,17 @@ from nmt5.core.axes import (
 )
 from nmt5.core.target import num_parts_of, split_by
 from nmt5.model.config import ModelConfig
+from nmt5.model.initializers import (
+    FAN_AVG_UNIFORM,
+    FAN_IN_TRUNCATED,
+    ONES,
+    UNIT_NORMAL,
+    Initializer,
+)
 from nmt5.model.positions import bucket_table
 from nmt5.model.products import project
 
 NORM_EPSILON = 1e-6
-
-FAN_IN_NORMAL = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
-FAN_IN_TRUNCATED = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
-FAN_AVG_UNIFORM = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
 
 _ACTIVATIONS: dict[str, Callable] = {
     "gelu": nn.gelu,  # the tanh approximation, as T5X and Hugging Face's "gelu_new"
@@ -42,6 +45,22 @@ _ACTIVATIONS: dict[str, Callable] = {
     "silu": nn.silu,
     "linear": lambda x: x,
 }
+
+
+def parameter(
+    module: nn.Module,
+    name: str,
+    initializer: Initializer,
+    shape: tuple[int, ...],
+    *,
+    axes: tuple[str, ...],
+) -> Float[Array, "..."]:
+    """Declares a float32 parameter of `module` with its logical axes; returns its value.
+
+    The initialiser is sown beside it, for `nmt5.model.parameters` to draw from.
+    """
+    module.sow("intermediates", name, initializer, init_fn=tuple, reduce_fn=lambda _, new: new)
+    return param_with_axes(name, initializer, shape, jnp.float32, axes=axes, module=module)
 
 
 class Dense(nn.Module):
@@ -57,13 +76,13 @@ class Dense(nn.Module):
     features: int
     axes: tuple[str, str]
     dtype: str = "float32"
-    kernel_init: Callable = FAN_IN_TRUNCATED
+    kernel_init: Initializer = FAN_IN_TRUNCATED
 
     @nn.compact
     def __call__(self, inputs: Float[Array, "... I"]) -> Float[Array, "... O"]:
         """Returns `inputs` times the kernel."""
         shape = (inputs.shape[-1], self.features)
-        kernel = param_with_axes("kernel", self.kernel_init, shape, jnp.float32, axes=self.axes)
+        kernel = parameter(self, "kernel", self.kernel_init, shape, axes=self.axes)
         return project(inputs.astype(self.dtype), kernel.astype(self.dtype))
 
 
@@ -75,9 +94,7 @@ class RMSNorm(nn.Module):
     @nn.compact
     def __call__(self, inputs_BTD: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
         """Returns the normalised input in `dtype`."""
-        scale_D = param_with_axes(
-            "scale", nn.initializers.ones, (inputs_BTD.shape[-1],), jnp.float32, axes=(EMBED,)
-        )
+        scale_D = parameter(self, "scale", ONES, (inputs_BTD.shape[-1],), axes=(EMBED,))
         wide = inputs_BTD.astype(jnp.float32)
         mean_square = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
         normed = (wide * jax.lax.rsqrt(mean_square + NORM_EPSILON)).astype(self.dtype)
@@ -115,14 +132,8 @@ class Embed(nn.Module):
     def setup(self):
         """Declares the table (V, D)."""
         cfg = self.config
-        self.embedding = param_with_axes(
-            "embedding",
-            nn.initializers.normal(stddev=1.0),
-            (cfg.vocab_size, cfg.emb_dim),
-            jnp.float32,
-            axes=(VOCAB, EMBED),
-            module=self,
-        )
+        shape = (cfg.vocab_size, cfg.emb_dim)
+        self.embedding = parameter(self, "embedding", UNIT_NORMAL, shape, axes=(VOCAB, EMBED))
 
     def __call__(self, tokens_BT: Int[Array, "B T"]) -> Float[Array, "B T D"]:
         """Returns the rows of `tokens_BT`, in the activation dtype.
@@ -206,11 +217,11 @@ class RelativeBias(nn.Module):
     ) -> Float[Array, "H T S"]:
         """Returns the bias of queries from `first_query` on, over keys 0...S-1."""
         cfg = self.config
-        table_HR = param_with_axes(
+        table_HR = parameter(
+            self,
             "rel_embedding",
             FAN_AVG_UNIFORM,
             (cfg.num_heads, cfg.relative_buckets),
-            jnp.float32,
             axes=(HEADS, RELPOS_BUCKETS),
         )
         buckets_TS = bucket_table(

@@ -1,31 +1,54 @@
 """The parameter tree of a configuration: its shapes, logical axes, initial values and head."""
 
+from collections.abc import Mapping
+import concurrent.futures
 import functools
+import os
 from typing import Any
+import zlib
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
+import numpy as np
 
-from nmt5.core.pytrees import flatten_paths
+from nmt5.core.pytrees import flatten_paths, unflatten_paths
 from nmt5.model.config import ModelConfig
 from nmt5.model.network import Transformer
 
+# Parameters are drawn at once by so many threads; each holds one of them.
+_MAX_THREADS = 8
 
-@functools.partial(jax.jit, static_argnames="config")
-def init_variables(config: ModelConfig, rng: Key[Array, ""]) -> dict[str, Any]:
-    """Returns Flax variables: `params`, and `params_axes` with T5X's logical axis names.
 
-    Traceable, and traced once for a configuration: call it inside `jax.jit` with output shardings,
-    or with `jax.eval_shape`.
+def init_params(
+    config: ModelConfig, *, seed: int, shardings: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Returns initial parameters (T5X's distributions), a nested dictionary of float32 arrays.
+
+    Each parameter has a generator of its own, from the seed and its path: its values depend on
+    neither the other parameters nor the devices.
+
+    Args:
+      config: the model.
+      seed: of all parameters.
+      shardings: tree of shardings, one for each parameter; None puts all on JAX's first device.
     """
-    token = jnp.ones((1, 1), jnp.int32)
-    return Transformer(config).init(rng, token, token, token)
+    variables = _abstract_variables(config)
+    initializers = flatten_paths(variables["intermediates"])
+    placed_by = None if shardings is None else flatten_paths(shardings)
 
+    def make(item):
+        path, leaf = item
+        generator = np.random.default_rng([seed % 2**64, zlib.crc32(path.encode())])
+        values = initializers[path].draw(generator, leaf.shape)
+        if placed_by is None:
+            return jnp.asarray(values)
+        return jax.make_array_from_callback(leaf.shape, placed_by[path], values.__getitem__)
 
-def init_params(config: ModelConfig, rng: Key[Array, ""]) -> dict[str, Any]:
-    """Returns initial parameters (T5X's distributions), a nested dictionary of float32 arrays."""
-    return init_variables(config, rng)["params"]
+    shapes = param_shapes(config)
+    threads = min(_MAX_THREADS, os.cpu_count() or 1)
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        return unflatten_paths(dict(zip(shapes, pool.map(make, shapes.items()), strict=True)))
 
 
 def param_shapes(config: ModelConfig) -> dict[str, jax.ShapeDtypeStruct]:
@@ -44,9 +67,15 @@ def param_axes(config: ModelConfig) -> dict[str, tuple[str, ...]]:
     return {path.removesuffix("_axes"): tuple(leaf.names) for path, leaf in axes.items()}
 
 
+@functools.cache
 def _abstract_variables(config: ModelConfig) -> dict[str, Any]:
+    """Returns Flax's variables without values; their initialisers are the "intermediates"."""
+    token = jax.ShapeDtypeStruct((1, 1), jnp.int32)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    return jax.eval_shape(functools.partial(init_variables, config), key)
+    init = functools.partial(
+        Transformer(config).init, mutable=["params", "params_axes", "intermediates"]
+    )
+    return jax.eval_shape(init, key, token, token, token)
 
 
 def num_params(config: ModelConfig) -> int:

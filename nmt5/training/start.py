@@ -7,6 +7,7 @@ from typing import Any
 
 from etils import epath
 import jax
+import jax.numpy as jnp
 
 from nmt5.checkpoints.manager import (
     SUBDIRECTORY,
@@ -27,7 +28,7 @@ from nmt5.core.errors import CheckpointError, VocabularyError
 from nmt5.core.pytrees import unflatten_paths
 from nmt5.data.mixture import Mixture
 from nmt5.model.config import ModelConfig
-from nmt5.model.parameters import init_variables, param_shapes
+from nmt5.model.parameters import init_params, param_shapes
 from nmt5.training.optimizer import OptimizerConfig
 from nmt5.training.state import TrainState, init_state
 
@@ -234,17 +235,17 @@ def make_state(
             return TrainState.from_tree(_public_state(start.source, placed))
         return TrainState.from_tree(restore_state(start.source, placed))
     if start.source:
-        initialise = jax.jit(
-            lambda params: init_state(params, optimizer=optimizer), out_shardings=shardings
-        )
-        return initialise(_initial_params(start, shardings.params))
-    # The key is made inside: an array of one process alone cannot be an argument here.
-    return jax.jit(
-        lambda: init_state(
-            init_variables(model, jax.random.key(seed))["params"], optimizer=optimizer
-        ),
-        out_shardings=shardings,
-    )()
+        params = _initial_params(start, shardings.params)
+    else:
+        params = init_params(model, seed=seed, shardings=shardings.params)
+    # All else begins with zeros (`init_state`; a test compares). No program is compiled for them.
+    abstract = abstract_state(model, optimizer=optimizer)
+    zeros = jax.tree.map(
+        lambda leaf, sharding: jnp.zeros(leaf.shape, leaf.dtype, device=sharding),
+        dataclasses.replace(abstract, params={}),
+        dataclasses.replace(shardings, params={}),
+    )
+    return dataclasses.replace(zeros, params=params)
 
 
 def abstract_state(model: ModelConfig, *, optimizer: OptimizerConfig) -> TrainState:

@@ -18,7 +18,7 @@ MAX_OUTPUT = 7
 
 @pytest.fixture(scope="module")
 def params():
-    found = init_params(CONFIG, jax.random.key(1))
+    found = init_params(CONFIG, seed=1)
     # Larger embeddings: fresh parameters hardly tell one source from another.
     return jax.tree.map(lambda leaf: 3.0 * leaf, found)
 

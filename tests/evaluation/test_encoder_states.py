@@ -15,7 +15,7 @@ TEXTS = [[5, 6, 7], [8], [], [9, 10, 11, 12, 13], [5, 6]]
 
 @pytest.fixture(scope="module")
 def params():
-    return init_params(CONFIG, jax.random.key(0))
+    return init_params(CONFIG, seed=0)
 
 
 def test_the_mean_is_over_the_texts_own_tokens(params):

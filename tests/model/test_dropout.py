@@ -10,7 +10,7 @@ from nmt5.model.parameters import init_params
 
 RATE = 0.3
 CONFIG = model_config("tiny", dropout_rate=RATE)
-VARIABLES = {"params": init_params(CONFIG, jax.random.key(0))}
+VARIABLES = {"params": init_params(CONFIG, seed=0)}
 INPUTS = jax.random.randint(jax.random.key(1), (64, 12), 3, 512)
 TARGETS = jax.random.randint(jax.random.key(2), (64, 6), 3, 512)
 

@@ -16,7 +16,7 @@ TIED = model_config("tiny", logits_via_embedding=True, mlp_activations=("relu",)
 
 @functools.cache
 def variables(config):
-    return {"params": init_params(config, jax.random.key(0))}
+    return {"params": init_params(config, seed=0)}
 
 
 def tokens(rows, length, *, seed, real=None):

@@ -6,7 +6,9 @@ import pytest
 from nmt5.core.axes import LOGICAL_AXIS_OF_LETTER
 from nmt5.core.pytrees import flatten_paths
 from nmt5.model.config import model_config
-from nmt5.model.parameters import init_params, init_variables, num_params, param_axes, param_shapes
+from nmt5.model.initializers import FAN_IN_TRUNCATED
+from nmt5.model.network import Transformer
+from nmt5.model.parameters import init_params, num_params, param_axes, param_shapes
 
 # Totals and parts of mT5 as T5X's own network has them.
 MT5 = {
@@ -80,13 +82,26 @@ def test_every_parameter_has_a_logical_axis_per_dimension():
 
 
 def test_params_axes_collection_is_t5x_s():
-    axes = init_variables(model_config("tiny"), jax.random.key(0))["params_axes"]
+    token = jnp.ones((1, 1), jnp.int32)
+    init = Transformer(model_config("tiny")).init
+    variables = jax.eval_shape(init, jax.random.key(0), token, token, token)
+    assert variables.keys() == {"params", "params_axes"}
+    axes = variables["params_axes"]
     assert axes["token_embedder"]["embedding_axes"].names == ("vocab", "embed")
 
 
-def test_initial_distributions():
+def initial_params(config, drawn_by):
+    if drawn_by == "nmt5":
+        return flatten_paths(init_params(config, seed=0))
+    token = jnp.ones((1, 1), jnp.int32)
+    init = jax.jit(Transformer(config).init)
+    return flatten_paths(init(jax.random.key(0), token, token, token)["params"])
+
+
+@pytest.mark.parametrize("drawn_by", ["nmt5", "Flax"])
+def test_initial_distributions(drawn_by):
     config = model_config("tiny", emb_dim=64, num_heads=4, head_dim=16, mlp_dim=256, vocab_size=999)
-    params = flatten_paths(init_params(config, jax.random.key(0)))
+    params = initial_params(config, drawn_by)
     joined = 64
     expected = {
         "token_embedder/embedding": 1.0,
@@ -101,10 +116,34 @@ def test_initial_distributions():
     for path, std in expected.items():
         assert params[path].dtype == jnp.float32
         np.testing.assert_allclose(np.std(params[path]), std, rtol=0.06, err_msg=path)
+        assert abs(np.mean(params[path])) < 4 * std / params[path].size ** 0.5, path
     # Truncated at two standard deviations (of the untruncated normal) or not at all.
     wide = np.abs(params["encoder/layers_0/mlp/wi_0/kernel"]).max() * 64**0.5
     assert 2.0 < wide < 2.3
     assert np.abs(params["encoder/layers_0/attention/key/kernel"]).max() * 64**0.5 > 3.0
+    table = params["encoder/relpos_bias/rel_embedding"]
+    assert 0.9 < np.abs(table).max() / (6 / (4 + 32)) ** 0.5 <= 1.0
     np.testing.assert_array_equal(params["encoder/encoder_norm/scale"], 1.0)
-    again = init_params(config, jax.random.key(0))["token_embedder"]["embedding"]
-    np.testing.assert_array_equal(again, params["token_embedder/embedding"])
+
+
+def test_initial_parameters_follow_from_seed_and_path_alone():
+    small, large = (
+        flatten_paths(init_params(model_config("tiny", num_encoder_layers=n), seed=3))
+        for n in (1, 2)
+    )
+    for path, values in small.items():
+        np.testing.assert_array_equal(values, large[path])
+    layers = (large[f"encoder/layers_{n}/mlp/wo/kernel"] for n in (0, 1))
+    assert not np.array_equal(*layers)
+    other = init_params(model_config("tiny", num_encoder_layers=1), seed=4)
+    assert not np.array_equal(
+        other["token_embedder"]["embedding"], small["token_embedder/embedding"]
+    )
+
+
+def test_long_parameters_are_drawn_in_blocks_without_a_seam():
+    values = FAN_IN_TRUNCATED.draw(np.random.default_rng(0), (100, 3000))
+    assert values.shape == (100, 3000) and values.dtype == np.float32
+    np.testing.assert_allclose(values.std(axis=1), 0.1, rtol=0.1)
+    np.testing.assert_allclose(values.std(axis=0), 0.1, rtol=0.4)
+    assert np.abs(values).max() <= 2 * 0.1 / 0.87

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from nmt5.core.errors import ConfigError
-from nmt5.core.pytrees import flatten_paths
+from nmt5.core.pytrees import flatten_paths, unflatten_paths
 from nmt5.model.config import model_config
 from nmt5.model.losses import head_cross_entropy
 from nmt5.model.network import Transformer
@@ -68,7 +68,7 @@ def loss(params, batch, *, config, vocab_shards=1):
 
 @functools.cache
 def on_one_device(config):
-    params = init_params(config, jax.random.key(0))
+    params = init_params(config, seed=0)
     step = jax.jit(jax.value_and_grad(functools.partial(loss, config=config)))
     return params, step(params, batch())
 
@@ -107,7 +107,7 @@ def test_sharded_loss_and_gradients_equal_one_device(config, mesh_config):
 
 def test_every_device_holds_its_part_only():
     mesh = make_mesh(MeshConfig(data=2, fsdp=2, tensor=2))
-    params = shard_tree(mesh, init_params(CONFIG, jax.random.key(0)), shardings_of(CONFIG, mesh))
+    params = shard_tree(mesh, init_params(CONFIG, seed=0), shardings_of(CONFIG, mesh))
     kernel = params["encoder"]["layers_0"]["mlp"]["wi_0"]["kernel"]
     assert kernel.addressable_shards[0].data.shape == (16, 32)
     assert rows_multiple(mesh) == 4
@@ -136,7 +136,7 @@ def test_dimensions_that_do_not_divide_are_listed():
 def test_optimizer_slots_follow_their_parameters():
     mesh = make_mesh(MeshConfig(data=2, fsdp=2, tensor=2))
     shapes, shardings = param_shapes(CONFIG), shardings_of(CONFIG, mesh)
-    params = jax.eval_shape(lambda: init_params(CONFIG, jax.random.key(0)))
+    params = unflatten_paths(param_shapes(CONFIG))
     optimizer = optax.adafactor(1e-3, min_dim_size_to_factor=16)
     state = {"params": params, "optimizer": jax.eval_shape(optimizer.init, params)}
     resolved = tree_shardings(mesh, state, params=shardings, shapes=shapes)

@@ -83,7 +83,7 @@ def batches(program):
 @functools.cache
 def initial_state():
     config = run_config(MeshConfig())
-    params = init_params(config.model, jax.random.key(0))
+    params = init_params(config.model, seed=0)
     return jax.device_get(init_state(params, optimizer=config.optimizer))
 
 

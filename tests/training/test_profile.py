@@ -11,7 +11,7 @@ import pytest
 
 from nmt5.core import features
 from nmt5.model.config import model_config
-from nmt5.model.parameters import init_variables
+from nmt5.model.parameters import init_params
 from nmt5.training import profile
 from nmt5.training.optimizer import OptimizerConfig
 from nmt5.training.state import init_state
@@ -79,7 +79,7 @@ def test_collectives_are_found_in_a_program():
 def test_a_traced_step_names_its_parts(tmp_path):
     model = model_config("tiny", emb_dim=128, mlp_dim=256, vocab_size=4096)
     config = StepConfig(model=model, optimizer=OptimizerConfig(), loss=LossConfig())
-    params = init_variables(model, jax.random.key(0))["params"]
+    params = init_params(model, seed=0)
     state = init_state(params, optimizer=config.optimizer)
     ids = jnp.ones((8, 64), jnp.int32)
     names = (

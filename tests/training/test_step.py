@@ -55,7 +55,7 @@ BATCH = {"long": _group(8, 16, 6, seed=1), "short": _group(8, 8, 8, seed=2)}
 
 @pytest.fixture(scope="module")
 def state():
-    params = init_params(MODEL, jax.random.key(0))
+    params = init_params(MODEL, seed=0)
     return jax.jit(lambda p: init_state(p, optimizer=CONFIG.optimizer))(params)
 
 
