@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Mapping, Sequence
 import dataclasses
+import re
 import sys
 from typing import Any
 
@@ -27,7 +28,7 @@ of a task:
   Evaluation.languages, .split, .max_examples, .output_dir, .predictions
   Evaluation.compare          (('first', 'second'), ...) runs whose difference is tested, paired
   MIXTURE_OR_TASK_NAME, CHECKPOINT_PATH, EVAL_OUTPUT_DIR   T5X's names for TaskConfig.name,
-                              Evaluation.runs and .output_dir
+                              Evaluation.runs (a checkpoint, or a list of one run's) and .output_dir
   TaskConfig.name='tatoeba' or 'bucc': translations found by encoder states, EvalConfig.layer
 of held-out text:
   Evaluation.text             'gettext' (extra `demo`), or a TSV file whose header names languages
@@ -124,22 +125,49 @@ def _with_macros(evaluation: Evaluation, task: Any) -> tuple[Evaluation, Any]:
     if name := settings.macro("MIXTURE_OR_TASK_NAME"):
         task = dataclasses.replace(task, name=name)
     if checkpoint := settings.macro("CHECKPOINT_PATH"):
-        evaluation = dataclasses.replace(evaluation, runs={"checkpoint": checkpoint})
+        several = not isinstance(checkpoint, str)
+        runs = by_step(checkpoint) if several else {"checkpoint": checkpoint}
+        evaluation = dataclasses.replace(evaluation, runs=runs)
     if directory := settings.macro("EVAL_OUTPUT_DIR"):
         evaluation = dataclasses.replace(evaluation, output_dir=directory)
     return evaluation, task
+
+
+def by_step(checkpoints: Sequence[str]) -> dict[str, str]:
+    """Returns a list in CHECKPOINT_PATH as runs, each named by its own directory.
+
+    >>> by_step(["runs/a/checkpoint_20", "runs/a/checkpoint_9/"])
+    {'checkpoint_20': 'runs/a/checkpoint_20', 'checkpoint_9': 'runs/a/checkpoint_9/'}
+
+    Raises:
+      ConfigError: a name without a step, or a step twice: T5X's files are told apart by the step.
+    """
+    found: dict[int, tuple[str, str]] = {}
+    for path in checkpoints:
+        name = epath.Path(path).name
+        step = re.fullmatch(r"(?:checkpoint_|model\.ckpt-)?(\d+)", name)
+        if step is None or int(step[1]) in found:
+            why = "has no step in its name" if step is None else "has the step of another one"
+            raise ConfigError(
+                f"CHECKPOINT_PATH: '{path}' {why}; a list is of one run's checkpoints, such as "
+                "runs/a/checkpoints/checkpoint_20; name others in Evaluation.runs"
+            )
+        found[int(step[1])] = name, path
+    return dict(found.values())
+
+
+def _inference_dir(evaluation: Evaluation) -> str | None:
+    """Returns where the checkpoints of a list leave T5X's files together, as T5X does."""
+    listed = not isinstance(settings.macro("CHECKPOINT_PATH") or "", str)
+    return evaluation.output_dir if listed and evaluation.output_dir else None
 
 
 def _run_task(workspace, evaluation: Evaluation, task: Any, decodings: Mapping[str, Any]) -> None:
     from nmt5.core.files import write_json
     from nmt5.data.vocabulary import Vocabulary
     from nmt5.evaluation.task_config import part_reader, resolve_task
-    from nmt5.evaluation.task_runner import (
-        TaskEvaluation,
-        compare_tasks,
-        evaluate_task,
-        score_table,
-    )
+    from nmt5.evaluation.task_runner import TaskEvaluation, compare_tasks, evaluate_task
+    from nmt5.evaluation.task_scores import score_table
 
     wanted = TaskEvaluation(
         languages=tuple(evaluation.languages),
@@ -158,10 +186,11 @@ def _run_task(workspace, evaluation: Evaluation, task: Any, decodings: Mapping[s
             wanted=wanted,
             vocabulary=vocabulary,
             output_dir=outputs[name],
+            inference_dir=_inference_dir(evaluation),
             decoding=decoding,
             predictions=evaluation.predictions,
             say=lambda line: print(line, flush=True),
-            progress=_progress if sys.stderr.isatty() else None,
+            progress=progress_line if sys.stderr.isatty() else None,
         )
         print(f"{name}, step {result['step']}: {benchmark.name}\n{score_table(result)}", flush=True)
         if benchmark.note:
@@ -186,7 +215,8 @@ def _run_sentences(workspace, evaluation: Evaluation, task: Any, layers: Mapping
     from nmt5.core.files import write_json
     from nmt5.data.vocabulary import Vocabulary
     from nmt5.evaluation.sentence_retrieval import compare_sentences, evaluate_sentences
-    from nmt5.evaluation.task_runner import TaskEvaluation, score_table
+    from nmt5.evaluation.task_runner import TaskEvaluation
+    from nmt5.evaluation.task_scores import score_table
 
     if evaluation.predictions or evaluation.split:
         raise ConfigError(
@@ -207,9 +237,10 @@ def _run_sentences(workspace, evaluation: Evaluation, task: Any, layers: Mapping
             wanted=wanted,
             vocabulary=vocabulary,
             output_dir=outputs[name],
+            inference_dir=_inference_dir(evaluation),
             layer=layer,
             say=lambda line: print(line, flush=True),
-            progress=_progress if sys.stderr.isatty() else None,
+            progress=progress_line if sys.stderr.isatty() else None,
         )
         print(f"{name}, step {result['step']}: {task.name}\n{score_table(result)}", flush=True)
     for first, second in evaluation.compare:
@@ -258,7 +289,7 @@ def _run_held_out(workspace, evaluation: Evaluation, configs: Mapping[str, Any])
             config=config,
             decoding=decoding,
             say=lambda line: print(line, flush=True),
-            progress=_progress if sys.stderr.isatty() else None,
+            progress=progress_line if sys.stderr.isatty() else None,
         )
         macro = scores["retrieval"]["macro"]
         print(
@@ -279,6 +310,7 @@ def held_out(text: str, *, split: str) -> dict[str, dict[str, str]]:
     return read_aligned(text)
 
 
-def _progress(what: str, done: int, total: int) -> None:
+def progress_line(what: str, done: int, total: int) -> None:
+    """Shows on standard error how far something is, in one line that is written over."""
     end = "\n" if done >= total else ""
     print(f"\r{what}: {done}/{total}\x1b[K", end=end, file=sys.stderr, flush=True)

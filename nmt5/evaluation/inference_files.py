@@ -39,8 +39,8 @@ class Scored:
       inputs: the task's features by name: text, or token ids as arrays. Arrays of more than 32
         elements are written as a summary, as SeqIO does.
       target: what the metric compared with.
-      output: ids that the model wrote; None leaves the field out.
-      prediction: what the metric compared.
+      output: the text that the model wrote; None leaves the field out.
+      prediction: what the metric compared: that text after the task's postprocessor.
       scores: further fields, such as `{"score": -1.2}`.
     """
 
@@ -88,7 +88,8 @@ def write_scored(
       directory: of the evaluation.
       task: name of the SeqIO task.
       step: of the checkpoint.
-      examples: in the order of the task.
+      examples: in the order of the task. A target or prediction that JSON cannot hold (a
+        postprocessor may give any object) is left out of its line, as SeqIO leaves it out.
 
     Returns:
       The file.
@@ -102,9 +103,20 @@ def write_scored(
         line = {"input": example.inputs, "target": example.target}
         if example.output is not None:
             line["output"] = example.output
-        lines.append(_line(line | {"prediction": example.prediction} | dict(example.scores)))
+        line |= {"prediction": example.prediction} | dict(example.scores)
+        lines.append(_line({key: value for key, value in line.items() if _has_json(value)}))
     write_text(path, "".join(lines))
     return path
+
+
+def predictions_path(directory: os.PathLike | str, *, task: str) -> epath.Path:
+    """Returns where `write_predictions` writes."""
+    return epath.Path(directory) / f"{task}-predict.jsonl-00000-of-00001"
+
+
+def is_complete(directory: os.PathLike | str, *, task: str) -> bool:
+    """Returns whether the predictions on a task are there as a whole."""
+    return _mark(predictions_path(directory, task=task)).exists()
 
 
 def write_predictions(
@@ -124,10 +136,10 @@ def write_predictions(
     Raises:
       StorageError: it cannot be written.
     """
-    path = epath.Path(directory) / f"{task}-predict.jsonl-00000-of-00001"
+    path = predictions_path(directory, task=task)
     lines = [_line({"inputs": dict(inputs), "prediction": text}) for inputs, text in rows]
     write_text(path, "".join(lines))
-    write_text(path.parent / f"{path.name}.COMPLETED", "")
+    write_text(_mark(path), "")
     return path
 
 
@@ -148,8 +160,20 @@ def read_metrics(directory: os.PathLike | str, *, task: str) -> list[dict[str, A
     return found
 
 
+def _mark(path: epath.Path) -> epath.Path:
+    return path.parent / f"{path.name}.COMPLETED"
+
+
 def _line(value: Mapping[str, Any]) -> str:
     return json.dumps(value, default=_plain) + "\n"
+
+
+def _has_json(value: Any) -> bool:
+    try:
+        json.dumps(value, default=_plain)
+    except TypeError:
+        return False
+    return True
 
 
 def _plain(value: Any) -> Any:

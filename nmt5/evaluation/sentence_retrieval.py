@@ -3,8 +3,7 @@
     tatoeba    accuracy: for each sentence the nearest English one (cosine) among the language's own
     bucc       F1 of the pairs mined from a cosine on that was chosen on the training split
 
-Writes what `nmt5.evaluation.task_runner` writes; a prediction is the English sentence that was
-found.
+Writes the files of `nmt5.evaluation.task_scores`; an output is the English sentence that was found.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,24 +16,24 @@ from etils import epath
 import numpy as np
 
 from nmt5.core.errors import ConfigError, DataError, unknown_name
-from nmt5.core.files import write_json
 from nmt5.data.vocabulary import Vocabulary
 from nmt5.evaluation.benchmarks.bitext_files import RetrievalSet, read_bucc, read_tatoeba
 from nmt5.evaluation.benchmarks.scoring import Score
 from nmt5.evaluation.benchmarks.tfds_tatoeba import TFDS_CODES, VERSION, load_tatoeba
 from nmt5.evaluation.bootstrap import Interval, difference, draw_weights, interval
 from nmt5.evaluation.encoder_states import POOLING, layer_name, mean_states
-from nmt5.evaluation.inference_files import Scored, append_metrics, read_metrics, write_scored
+from nmt5.evaluation.inference_files import Scored
 from nmt5.evaluation.loading import LoadedModel, load_model
 from nmt5.evaluation.scores.bitext_mining import mine, retrieved
 from nmt5.evaluation.task_config import TaskConfig, directory_of
-from nmt5.evaluation.task_runner import (
-    FORMAT,
+from nmt5.evaluation.task_runner import TaskEvaluation
+from nmt5.evaluation.task_scores import (
     TASK_SCORES,
-    TaskEvaluation,
     checkpoint_files,
     earlier_scores,
     read_outputs,
+    write_language,
+    write_task_scores,
 )
 
 TATOEBA, BUCC = "tatoeba", "bucc"
@@ -84,6 +83,7 @@ def evaluate_sentences(
     wanted: TaskEvaluation,
     vocabulary: Vocabulary,
     output_dir: os.PathLike | str,
+    inference_dir: os.PathLike | str | None = None,
     layer: int | None = None,
     say: Callable[[str], None] = print,
     progress: Callable[[str, int, int], None] | None = None,
@@ -97,6 +97,7 @@ def evaluate_sentences(
       wanted: languages, draws, and for Tatoeba `max_examples`.
       vocabulary: of the checkpoint.
       output_dir: where the files go.
+      inference_dir: where T5X's files go instead, as `task_runner.evaluate_task`.
       layer: encoder layer, from 1; None for the last.
       say: takes lines about what is being done.
       progress: takes (what, done, of how many).
@@ -141,22 +142,17 @@ def evaluate_sentences(
         about = f"cosine|layer:{layer_name(layer)}|{POOLING}|{name}|language:{language}"
         if name == TATOEBA:
             scores, shown = _tatoeba(_tatoeba_pairs(task, language), encode, wanted, about)
-            write_scored(output, task=f"{name}.{language}", step=step, examples=shown)
         else:
-            scores = _bucc(directory, language, encode, about)
-        values = {key: one.interval.value for key, one in scores.items()}
-        if {"step": step, **values} not in read_metrics(output, task=f"{name}.{language}"):
-            append_metrics(output, task=f"{name}.{language}", step=step, metrics=values)
-        by_language[language] = {
-            "task": f"{name}.{language}",
-            "main": next(iter(scores)),
-            "order": list(scores),
-            "cut_inputs": encode.num_cut,
-            "scores": {key: one.to_json() for key, one in scores.items()},
-        }
-    result = {"format": FORMAT, "signature": signature, "step": step, "languages": by_language}
-    write_json(output / TASK_SCORES, result)
-    return result
+            scores, shown = _bucc(directory, language, encode, wanted, about), None
+        by_language[language] = write_language(
+            output if inference_dir is None else inference_dir,
+            task=f"{name}.{language}",
+            step=step,
+            scores=scores,
+            num_cut=encode.num_cut,
+            examples=shown,
+        )
+    return write_task_scores(output, signature=signature, step=step, languages=by_language)
 
 
 def compare_sentences(
@@ -272,17 +268,24 @@ def _tatoeba(
         "chance": _plain("chance", chance, number, signature),
     }
     shown = [
-        Scored(inputs={"inputs_pretokenized": source}, target=target, prediction=output)
+        Scored(
+            inputs={"inputs_pretokenized": source}, target=target, output=output, prediction=output
+        )
         for source, target, output in zip(pairs.sources, pairs.targets, outputs, strict=True)
     ]
     return scores, shown
 
 
 def _bucc(
-    directory: str, language: str, encode: Callable[[Sequence[str]], np.ndarray], about: str
+    directory: str,
+    language: str,
+    encode: Callable[[Sequence[str]], np.ndarray],
+    wanted: TaskEvaluation,
+    about: str,
 ) -> dict[str, Score]:
+    draws = {"num_draws": wanted.num_draws, "seed": wanted.seed}
     training = read_bucc(directory, language, "training")
-    found = mine(encode(training.sources), encode(training.targets), pairs=training.pairs)
+    found = mine(encode(training.sources), encode(training.targets), pairs=training.pairs, **draws)
     threshold, scored, split = found.threshold, training, "training, which chose the threshold"
     if (epath.Path(directory) / f"{language}-en.test.gold").exists():
         scored, split = read_bucc(directory, language, "test"), "test"
@@ -291,12 +294,18 @@ def _bucc(
             encode(scored.targets),
             pairs=scored.pairs,
             threshold=threshold,
+            **draws,
         )
     number = len(scored.pairs)
-    signature = f"{about}|split:{split}|threshold:{threshold:.6f} of training|pairs:{number}"
+    signature = (
+        f"{about}|split:{split}|threshold:{threshold:.6f} of training|pairs:{number}"
+        f"|bootstrap:{wanted.num_draws} of source sentences,seed:{wanted.seed}"
+    )
     return {
-        name: _plain(name, getattr(found, name), number, signature)
-        for name in ("f1", "precision", "recall", "threshold")
+        "f1": Score("f1", found.f1, number, signature),
+        "precision": Score("precision", found.precision, number, signature),
+        "recall": Score("recall", found.recall, number, signature),
+        "threshold": _plain("threshold", threshold, number, signature),
     }
 
 

@@ -78,13 +78,16 @@ class TaskConfig:
                 raise ConfigError(f"TaskConfig.{field} is {getattr(self, field)}, expected 2+")
 
 
-def resolve_task(config: TaskConfig, *, register: Callable[[], None]) -> Benchmark:
+def resolve_task(
+    config: TaskConfig, *, register: Callable[[], None], scored: bool = True
+) -> Benchmark:
     """Finds a task, and makes one that is in no table known to `table.benchmark`.
 
     Args:
       config: the settings.
       register: imports the modules that register SeqIO tasks; called only if the name is none of a
         benchmark, since it takes seconds.
+      scored: whether there will be scores; else a SeqIO task needs no metric.
 
     Raises:
       ConfigError: no task is called so, or a metric, file or split does not fit.
@@ -130,6 +133,7 @@ def resolve_task(config: TaskConfig, *, register: Callable[[], None]) -> Benchma
         metrics=config.metrics,
         labels=config.labels,
         language=config.language or "en",
+        scored=scored,
     )
     return add(
         dataclasses.replace(
@@ -155,15 +159,15 @@ def _own_translation(config: TaskConfig) -> Benchmark:
     name = config.name or "own"
     if not config.files:
         raise ConfigError("TaskConfig.pairs: name the line-aligned files as TaskConfig.files")
-    counted, textual = named_metrics(config.metrics or ("chrf++", "bleu"))
-    return moses_benchmark(
-        name,
-        pairs=config.pairs,
     if config.format != "columns":
         raise ConfigError(
             f"TaskConfig.format is '{config.format}', but TaskConfig.pairs are for line-aligned "
             "files; leave one of them out"
         )
+    counted, textual = named_metrics(config.metrics or ("chrf++", "bleu"))
+    return moses_benchmark(
+        name,
+        pairs=config.pairs,
         files={split: os.path.abspath(path) for split, path in config.files.items()},
         metrics=counted,
         text_metrics=textual,

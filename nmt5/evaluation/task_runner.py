@@ -1,11 +1,4 @@
-"""One checkpoint's outputs on a task, scored in every language.
-
-Writes into a directory
-
-    inference_eval/<task>-metrics.jsonl   scores by step, and
-    inference_eval/<task>-<step>.jsonl    every example with its output, as T5X's eval does
-    task_scores.json                      all scores with intervals and signatures; written last
-"""
+"""One checkpoint's outputs on a task, scored in every language; `task_scores` has the files."""
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
@@ -15,9 +8,8 @@ from typing import Any
 
 from etils import epath
 
-from nmt5.checkpoints.manager import is_native
 from nmt5.core.errors import ConfigError, DataError, unknown_name
-from nmt5.core.files import read_json, sha256, write_json
+from nmt5.core.files import sha256
 from nmt5.data.vocabulary import Vocabulary
 from nmt5.decoding.decoding_config import DecodingConfig
 from nmt5.evaluation.benchmarks.benchmark import Benchmark, Part
@@ -32,11 +24,17 @@ from nmt5.evaluation.benchmarks.task_names import eval_task_name
 from nmt5.evaluation.loading import LoadedModel, load_model
 from nmt5.evaluation.predictor import predict, task_decoding
 from nmt5.evaluation.task_config import PartReader, TaskConfig, first_examples, part_reader
+from nmt5.evaluation.task_features import scored_examples
+from nmt5.evaluation.task_scores import (
+    TASK_SCORES,
+    checkpoint_files,
+    earlier_scores,
+    read_outputs,
+    write_language,
+    write_task_scores,
+)
 from nmt5.evaluation.text_to_answer.text_example import TextExample
 from nmt5.evaluation.vocabulary_pieces import VocabularyPieces
-
-FORMAT = 1
-TASK_SCORES = "task_scores.json"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,6 +84,7 @@ def seqio_name(part: Part) -> str:
     """Returns the name of the SeqIO task that evaluates a part, also for the names of files."""
     if part.benchmark in BENCHMARKS:
         return eval_task_name(part.benchmark, part.language)
+    row = find_benchmark(part.benchmark)
     # A benchmark without files is a SeqIO task or mixture, whose "languages" are its tasks.
     if not any(row.splits.values()):
         return part.language
@@ -101,6 +100,7 @@ def evaluate_task(
     wanted: TaskEvaluation,
     vocabulary: Vocabulary,
     output_dir: os.PathLike | str,
+    inference_dir: os.PathLike | str | None = None,
     decoding: DecodingConfig | None = None,
     predictions: Mapping[str, str] | None = None,
     say: Callable[[str], None] = print,
@@ -172,17 +172,15 @@ def evaluate_task(
             seed=wanted.seed,
             pieces=VocabularyPieces(vocabulary),
         )
-        _write_t5x(output, part, examples, outputs, step=step, scores=scores)
-        languages[part.language] = {
-            "task": seqio_name(part),
-            "main": next(iter(scores)),
-            "order": list(scores),
-            "cut_inputs": cut,
-            "scores": {name: one.to_json() for name, one in scores.items()},
-        }
-    result = {"format": FORMAT, "signature": signature, "step": step, "languages": languages}
-    write_json(output / TASK_SCORES, result)
-    return result
+        languages[part.language] = write_language(
+            output if inference_dir is None else inference_dir,
+            task=seqio_name(part),
+            step=step,
+            scores=scores,
+            num_cut=cut,
+            examples=scored_examples(examples, outputs, vocabulary=vocabulary, decoding=decoding),
+        )
+    return write_task_scores(output, signature=signature, step=step, languages=languages)
 
 
 def compare_tasks(
@@ -232,21 +230,6 @@ def compare_tasks(
     return found
 
 
-def score_table(result: Mapping[str, Any]) -> str:
-    """Returns the scores of `evaluate_task` as lines of text, one per language."""
-    names = next(iter(result["languages"].values()))["order"]
-    width = max(12, *map(len, names))
-    lines = [f"{'':14}" + " ".join(f"{name:>{width}}" for name in names) + "   95% of the first"]
-    for language, found in result["languages"].items():
-        scores = [found["scores"][name] for name in names]
-        low, high = scores[0]["low"], scores[0]["high"]
-        ends = "" if low is None else f"   {low:.1f} to {high:.1f}"
-        cells = " ".join(f"{one['value']:{width}.2f}" for one in scores)
-        cut = f"   {found['cut_inputs']} inputs cut" if found["cut_inputs"] else ""
-        lines.append(f"{language:14}{cells}{ends}{cut}")
-    return "\n".join(lines)
-
-
 def _outputs(
     part: Part,
     examples: Sequence[TextExample],
@@ -264,59 +247,6 @@ def _outputs(
         report = lambda done, total: progress(part.language, done, total)  # noqa: E731
     found = predict(model, examples, decoding=decoding, progress=report)
     return found.texts, found.found.num_cut_inputs
-
-
-def _write_t5x(output, part, examples, outputs, *, step, scores) -> None:
-    name = seqio_name(part)
-    shown = (
-        Scored(
-            inputs={"inputs_pretokenized": one.inputs, "targets_pretokenized": one.targets},
-            target=list(one.references) if len(one.references) > 1 else one.references[0],
-            prediction=text,
-        )
-        for one, text in zip(examples, outputs, strict=True)
-    )
-    write_scored(output, task=name, step=step, examples=shown)
-    values = {key: one.interval.value for key, one in scores.items()}
-    if {"step": step, **values} not in read_metrics(output, task=name):
-        append_metrics(output, task=name, step=step, metrics=values)
-
-
-def read_outputs(directory: os.PathLike | str, task: str) -> list[str]:
-    """Returns the outputs on a SeqIO task that an evaluation has written.
-
-    Raises:
-      DataError: it has not.
-      StorageError: the directory has no scores.
-    """
-    remedy = "evaluate the checkpoint first"
-    scores = read_json(epath.Path(directory) / TASK_SCORES, what="task scores", remedy=remedy)
-    path = epath.Path(directory) / "inference_eval" / f"{task}-{scores['step']:06}.jsonl"
-    if not path.exists():
-        raise DataError(f"{path} does not exist; {remedy}")
-    return [json.loads(line)["prediction"] for line in path.read_text().splitlines()]
-
-
-def earlier_scores(output: epath.Path, signature: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Returns the scores in a directory if they have this signature."""
-    path = output / TASK_SCORES
-    if not path.exists():
-        return None
-    found = read_json(path, what="task scores", remedy="remove it and evaluate again")
-    if isinstance(found, dict) and found.get("format") == FORMAT:
-        return found if found.get("signature") == signature else None
-    return None
-
-
-def checkpoint_files(checkpoint: os.PathLike | str) -> str:
-    """Returns what tells the files of a checkpoint, of any format, from those of another."""
-    if is_native(checkpoint):
-        return checkpoint_identity(checkpoint)[1]
-    # A public checkpoint has no list of checksums; names, sizes and times must do.
-    root = epath.Path(checkpoint)
-    files = sorted(root.rglob("*")) if root.is_dir() else [root]
-    stats = [(os.fspath(path), path.stat()) for path in files if not path.is_dir()]
-    return sha256(repr([(name, one.length, one.mtime) for name, one in stats]).encode())
 
 
 def _fingerprint(examples: Sequence[TextExample]) -> str:

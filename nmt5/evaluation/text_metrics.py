@@ -4,12 +4,16 @@
 spBLEU's idea with another vocabulary than FLORES's, so its numbers compare only among themselves;
 the signature names the vocabulary.
 
+Where a sentence has several right texts all count: BLEU clips n-grams by their highest count in any
+of them, chrF takes the nearest, an exact match is of any.
+
 A score comes with sacrebleu's signature, an interval over sentences, and, for two systems on the
 same sentences, the paired difference. All numbers are plain floats in 0 .. 100.
 """
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import itertools
 from typing import Any
 
 import numpy as np
@@ -48,7 +52,7 @@ class TextScore:
 def score_texts(
     predictions: Sequence[str],
     *,
-    references: Sequence[str],
+    references: Sequence[str | Sequence[str]],
     metric: str,
     language: str,
     tokenizer: str | None = None,
@@ -56,11 +60,11 @@ def score_texts(
     seed: int = 0,
     pieces: Callable[[str], Sequence[str]] | None = None,
 ) -> TextScore:
-    """Scores predictions against one reference each.
+    """Scores predictions against their references.
 
     Args:
       predictions: texts of a system.
-      references: the right texts, in the same order.
+      references: the right text of each, or all its right texts, in the same order.
       metric: "bleu", "chrf" (chrF2), "chrf++", "exact_match" (after removing outer spaces) or
         "spbleu".
       language: the language of the texts; chooses BLEU's tokenizer.
@@ -76,7 +80,7 @@ def score_texts(
       ConfigError: unknown metric or tokenizer, or "spbleu" without a vocabulary.
       DataError: no sentences, or unequal numbers of them.
     """
-    stats, aggregate, signature = _statistics(
+    stats, aggregate, signature = sentence_counts(
         predictions,
         references,
         metric=metric,
@@ -95,7 +99,7 @@ def compare_texts(
     first: Sequence[str],
     *,
     second: Sequence[str],
-    references: Sequence[str],
+    references: Sequence[str | Sequence[str]],
     metric: str,
     language: str,
     tokenizer: str | None = None,
@@ -108,8 +112,8 @@ def compare_texts(
     Arguments and errors as `score_texts`.
     """
     settings = {"metric": metric, "language": language, "tokenizer": tokenizer, "pieces": pieces}
-    stats_1, aggregate, _ = _statistics(first, references, **settings)
-    stats_2, _, _ = _statistics(second, references, **settings)
+    stats_1, aggregate, _ = sentence_counts(first, references, **settings)
+    stats_2, _, _ = sentence_counts(second, references, **settings)
     weights = draw_weights(len(stats_1), num_draws=num_draws, seed=seed)
     pairs = zip(weights @ stats_1, weights @ stats_2, strict=True)
     return difference(
@@ -126,13 +130,28 @@ def accuracy(predictions: Sequence[Any], *, references: Sequence[Any]) -> float:
     return 100.0 * sum(hits) / len(hits)
 
 
-def _statistics(predictions, references, *, metric, language, tokenizer, pieces=None):
-    """Returns per-sentence counts (sentences, counts), counts -> score, and the signature."""
+def sentence_counts(
+    predictions: Sequence[str],
+    references: Sequence[str | Sequence[str]],
+    *,
+    metric: str,
+    language: str,
+    tokenizer: str | None = None,
+    pieces: Callable[[str], Sequence[str]] | None = None,
+) -> tuple[np.ndarray, Callable[[np.ndarray], float], str]:
+    """Returns what each sentence adds (sentences, K), sums (K) -> score, and the signature.
+
+    Arguments and errors as `score_texts`.
+    """
     if metric not in METRICS:
         raise ConfigError(f"evaluation: {unknown_name('metric', metric, METRICS)}")
     _check(predictions, references, metric)
+    references = [(some,) if isinstance(some, str) else tuple(some) for some in references]
     if metric == "exact_match":
-        hits = [p.strip() == r.strip() for p, r in zip(predictions, references, strict=True)]
+        hits = [
+            any(text.strip() == right.strip() for right in some)
+            for text, some in zip(predictions, references, strict=True)
+        ]
         stats = np.array([[hit, 1] for hit in hits], np.float64)
         return stats, lambda sums: 100.0 * float(sums[0] / sums[1]), "exact_match|strip:yes"
 
@@ -145,9 +164,8 @@ def _statistics(predictions, references, *, metric, language, tokenizer, pieces=
                 "evaluation: metric 'spbleu' is over the pieces of a vocabulary, and none is at "
                 "hand here; set Workspace.vocabulary, or choose chrf++"
             )
-        predictions, references = (
-            [" ".join(pieces(text)) for text in texts] for texts in (predictions, references)
-        )
+        predictions = [" ".join(pieces(text)) for text in predictions]
+        references = [tuple(" ".join(pieces(text)) for text in some) for some in references]
         scorer = BLEU(tokenize="none", force=True)
         about = f"|pieces:{getattr(pieces, 'name', 'given')}"
     elif metric == "bleu":
@@ -158,10 +176,12 @@ def _statistics(predictions, references, *, metric, language, tokenizer, pieces=
         scorer = BLEU(tokenize=chosen)
     else:
         scorer = CHRF(word_order=2 if metric == "chrf++" else 0)
+    # sacrebleu takes the first references of all sentences, then all second ones, and so on.
+    streams = [list(stream) for stream in itertools.zip_longest(*references)]
     # The corpus score once by the public way: it checks the input and completes the signature.
-    scorer.corpus_score(list(predictions), [list(references)])
+    scorer.corpus_score(list(predictions), streams)
     # sacrebleu's own two halves of `corpus_score`: counts per sentence, and their sum to a score.
-    stats = scorer._extract_corpus_statistics(list(predictions), [list(references)])
+    stats = scorer._extract_corpus_statistics(list(predictions), streams)
     return (
         np.array(stats, np.float64),
         lambda sums: float(scorer._compute_score_from_stats(sums.tolist()).score),

@@ -10,7 +10,8 @@ from nmt5.evaluation.benchmarks.bitext_files import RetrievalSet
 from nmt5.evaluation.inference_files import read_metrics
 from nmt5.evaluation.sentence_retrieval import compare_sentences, evaluate_sentences
 from nmt5.evaluation.task_config import TaskConfig
-from nmt5.evaluation.task_runner import TaskEvaluation, score_table
+from nmt5.evaluation.task_runner import TaskEvaluation
+from nmt5.evaluation.task_scores import score_table
 
 TEXTS = ("open the file", "close it", "save", "print the page", "save")
 
@@ -109,6 +110,8 @@ def test_bucc_takes_its_threshold_from_the_training_split(run_directory, vocabul
         scores = found["languages"]["de"]["scores"]
         assert list(scores) == ["f1", "precision", "recall", "threshold"]
         assert scores["f1"]["value"] == 100 and split in scores["f1"]["signature"]
+        assert scores["f1"]["low"] == scores["recall"]["high"] == 100
+        assert "bootstrap:20 of source sentences" in scores["f1"]["signature"]
     with pytest.raises(ConfigError, match="part its pairs"):
         evaluate(run_directory, task, vocabulary, tmp_path / "c", max_examples=2)
     with pytest.raises(ConfigError, match="cannot be compared"):

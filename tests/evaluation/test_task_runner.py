@@ -6,7 +6,7 @@ import pytest
 
 from nmt5.core.errors import ConfigError, DataError
 from nmt5.decoding.decoding_config import DecodingConfig
-from nmt5.evaluation import task_config, task_runner
+from nmt5.evaluation import task_config, task_runner, task_scores
 from nmt5.evaluation.benchmarks import table
 from nmt5.evaluation.inference_files import read_metrics
 
@@ -65,12 +65,17 @@ def test_files_are_t5xs_and_done_work_is_kept(run_directory, vocabulary, xsid, t
     )
     shown = json.loads(lines[1])
     assert shown["input"]["inputs_pretokenized"] == "intent: wake me1"
-    assert shown["target"] == "weather/find" and isinstance(shown["prediction"], str)
-    before = (output / task_runner.TASK_SCORES).stat().st_mtime_ns
+    assert shown["target"] == ["weather/find"] and isinstance(shown["prediction"], str)
+    assert list(shown) == ["input", "target", "output", "prediction"]
+    before = (output / task_scores.TASK_SCORES).stat().st_mtime_ns
     again, said = evaluate(run_directory, vocabulary, xsid, output, languages=("en", "de"))
     assert again == found and len(said) == 1 and "already" in said[0]
-    assert (output / task_runner.TASK_SCORES).stat().st_mtime_ns == before
-    assert "95% of the first" in task_runner.score_table(found)
+    assert (output / task_scores.TASK_SCORES).stat().st_mtime_ns == before
+    unparseable = found["languages"]["de"]["scores"]["unparseable"]
+    assert (unparseable["count"], unparseable["num_examples"]) == (4, 4)
+    assert "count" not in found["languages"]["de"]["scores"]["accuracy"]
+    table_lines = task_scores.score_table(found).splitlines()
+    assert "95% of the first" in table_lines[0] and " 100.00 (4/4) " in table_lines[1]
 
 
 def test_predictions_of_others_are_scored_and_compared(vocabulary, xsid, tmp_path):
@@ -139,5 +144,5 @@ def test_a_benchmark_without_files_says_what_to_set(vocabulary):
     from nmt5.evaluation.benchmarks.benchmark import Part
 
     read = task_config.part_reader(task_config.TaskConfig(name="uner"), vocabulary=vocabulary)
-    with pytest.raises(ConfigError, match=r"set TaskConfig.data, or TaskConfig.directories"):
+    with pytest.raises(ConfigError, match=r"set TaskConfig.data .*or TaskConfig.directories"):
         list(read(Part(benchmark="uner", language="pt_pud", split="test")))

@@ -94,6 +94,20 @@ def test_a_better_system_is_told_from_a_worse_one():
     assert (same.value, same.low, same.high, same.p_value) == (0, 0, 0, 1)
 
 
+def test_all_of_several_references_count():
+    """As sacrebleu's streams, in which sentences may have unequal numbers of references."""
+    several = [(right, wrong) for right, wrong in zip(REFERENCES, PREDICTIONS, strict=True)]
+    several[0] = several[0][:1]
+    streams = [list(REFERENCES), [None, *PREDICTIONS[1:]]]
+    bleu = sacrebleu.corpus_bleu(PREDICTIONS, streams).score
+    chrf = sacrebleu.corpus_chrf(PREDICTIONS, streams).score
+    assert score("bleu", references=several).interval.value == pytest.approx(bleu, rel=1e-9)
+    assert score("chrf", references=several).interval.value == pytest.approx(chrf, rel=1e-9)
+    assert score("exact_match", references=several).interval.value == 80
+    assert score("spbleu", references=several).interval.value > score("spbleu").interval.value + 9
+    assert "nrefs:var" in score("bleu", references=several).signature
+
+
 def test_accuracy_counts_equal_pairs():
     assert accuracy([1, 2, 3, 4], references=[1, 2, 0, 4]) == 75.0
 

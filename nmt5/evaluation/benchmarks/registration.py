@@ -328,9 +328,8 @@ def _metric_fns(benchmark: Benchmark, language: str) -> list[Any]:
 
     def textual(metric):
         def scores(targets, predictions):
-            first = [references[0] for references in targets]
             settings = {"metric": metric, "language": answers_in, "num_draws": 0}
-            found = score_texts(predictions, references=first, **settings)
+            found = score_texts(predictions, references=targets, **settings)
             return {metric: found.interval.value}
 
         return scores

@@ -7,14 +7,15 @@ import math
 from typing import Any
 
 from etils import epath
+import numpy as np
 
 from nmt5.core.errors import ConfigError, DataError
 from nmt5.evaluation.benchmarks.benchmark import Benchmark
 from nmt5.evaluation.benchmarks.located_lines import read_json_lines, read_lines, text_of
 from nmt5.evaluation.bootstrap import Difference, Interval
-from nmt5.evaluation.scores.counted import compare, score
+from nmt5.evaluation.scores.counted import compare, counts, score
 from nmt5.evaluation.scores.output_faults import OUTPUT_FAULTS
-from nmt5.evaluation.text_metrics import compare_texts, score_texts
+from nmt5.evaluation.text_metrics import compare_texts, score_texts, sentence_counts
 from nmt5.evaluation.text_to_answer.text_example import TextExample
 
 
@@ -26,6 +27,7 @@ class Score:
       name: of the score, for example "f1".
       interval: value in 0 .. 100 and the ends of its 95% interval.
       num_examples: how many.
+      count: of a share of the examples (unparseable, empty, ...) how many they are; else None.
       signature: all that a reader needs to get the same number, the checkpoint aside.
     """
 
@@ -33,13 +35,19 @@ class Score:
     interval: Interval
     num_examples: int
     signature: str
+    count: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Returns name, value, low, high (None without interval), num_examples and signature."""
-        counts = {"num_examples": self.num_examples, "signature": self.signature}
+        """Returns name, value, low, high (None without interval), num_examples and signature.
+
+        Of a share of the examples `count` too.
+        """
+        about = {"num_examples": self.num_examples, "signature": self.signature}
+        if self.count is not None:
+            about["count"] = self.count
         ends = self.interval.to_json().items()
         numbers = {key: value if math.isfinite(value) else None for key, value in ends}
-        return {"name": self.name, **numbers, **counts}
+        return {"name": self.name, **numbers, **about}
 
 
 def score_predictions(
@@ -80,14 +88,17 @@ def score_predictions(
             none = Interval(value, math.nan, math.nan)
             found[name] = Score(name, none, len(examples), f"the task's own metric{about}")
     for name in benchmark.text_metrics:
-        first = [some[0] for some in references]
-        one = score_texts(predictions, references=first, metric=name, pieces=pieces, **settings)
+        one = score_texts(
+            predictions, references=references, metric=name, pieces=pieces, **settings
+        )
         found[name] = Score(name, one.interval, len(examples), one.signature + about)
     for metric in (*benchmark.metrics, OUTPUT_FAULTS):
         values = score(metric, predictions, references=references, **settings)
         signature = metric.signature + drawn + about
         for name, interval in values.items():
-            found[name] = Score(name, interval, len(examples), signature)
+            # A share of N examples in percent has its count behind it, exactly.
+            number = round(interval.value * len(examples) / 100) if name in metric.shares else None
+            found[name] = Score(name, interval, len(examples), signature, number)
     main = benchmark.main_score or next(iter(found))
     return {main: found[main]} | found
 
@@ -125,11 +136,61 @@ def compare_predictions(
             "paired difference; choose TaskConfig.metrics"
         )
     if not benchmark.metrics:
-        firsts = [some[0] for some in references]
         metric = benchmark.main_score
-        return compare_texts(first, references=firsts, metric=metric, pieces=pieces, **settings)
+        return compare_texts(first, references=references, metric=metric, pieces=pieces, **settings)
     metric = benchmark.metrics[0]
     return compare(metric, first, references=references, **settings)[metric.main]
+
+
+@dataclasses.dataclass(frozen=True)
+class MainCounts:
+    """What each example adds to a benchmark's main score.
+
+    Attributes:
+      counts_NK: float64 (examples, K).
+      score: sums over examples, float64 (K) -> the score.
+    """
+
+    counts_NK: np.ndarray
+    score: Callable[[np.ndarray], float]
+
+    @property
+    def value(self) -> float:
+        """The score on all examples."""
+        return self.score(self.counts_NK.sum(axis=0))
+
+    def drawn(self, weights_XN: np.ndarray) -> np.ndarray:
+        """Returns the score (X) on draws of the examples, from `bootstrap.draw_weights`."""
+        return np.array([self.score(sums_K) for sums_K in weights_XN @ self.counts_NK])
+
+
+def main_counts(
+    benchmark: Benchmark,
+    predictions: Sequence[str],
+    *,
+    references: Sequence[Sequence[str]],
+    language: str,
+) -> MainCounts:
+    """Returns what each example adds to the main score, to be drawn again with that of others.
+
+    Args:
+      benchmark: one of the table.
+      predictions: a text per example.
+      references: all right texts of each example.
+      language: their language.
+
+    Raises:
+      DataError: another number of predictions than of references, or none at all.
+    """
+    answers_in = benchmark.answer_language(language)
+    if not benchmark.metrics:
+        counts_NK, value, _ = sentence_counts(
+            predictions, references, metric=benchmark.main_score, language=answers_in
+        )
+        return MainCounts(counts_NK, value)
+    metric = benchmark.metrics[0]
+    counts_NK = counts(metric, predictions, references=references, language=answers_in)
+    return MainCounts(counts_NK, lambda sums_K: float(metric.results(sums_K)[metric.main]))
 
 
 def read_predictions(path: epath.PathLike, *, expected: int) -> list[str]:

@@ -6,7 +6,6 @@ task's own functions over its own postprocessor, unless others are chosen.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-import dataclasses
 from typing import Any
 
 import seqio
@@ -18,20 +17,18 @@ from nmt5.evaluation.benchmarks.own_files import named_metrics
 from nmt5.evaluation.token_examples import TokenExample
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SeqioExample(TokenExample):
-    """An example with all fields that the task gave it, for its postprocessor."""
-
-    fields: Mapping[str, Any]
-
-
 def registered_names() -> list[str]:
     """Returns the names of all registered tasks and mixtures."""
     return [*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()]
 
 
 def seqio_benchmark(
-    name: str, *, metrics: Sequence[str] = (), labels: Sequence[str] = (), language: str = "en"
+    name: str,
+    *,
+    metrics: Sequence[str] = (),
+    labels: Sequence[str] = (),
+    language: str = "en",
+    scored: bool = True,
 ) -> Benchmark:
     """Returns a registered task or mixture as a benchmark.
 
@@ -40,34 +37,24 @@ def seqio_benchmark(
       metrics: names instead of the task's own metrics.
       labels: of metric "class_accuracy".
       language: of the answers, for `metrics`.
+      scored: whether there will be scores.
 
     Raises:
-      ConfigError: nothing is registered so, or it has no metric and none is chosen.
+      ConfigError: nothing is registered so, or it has no metric, none is chosen and scores are due.
     """
     if name not in registered_names():
         raise ConfigError(unknown_name("SeqIO task or mixture", name, registered_names()))
     tasks = {task.name: task for task in seqio.get_subtasks(seqio.get_mixture_or_task(name))}
     counted, textual = named_metrics(metrics, labels=labels) if metrics else ((), ())
-    scored = [task for task in tasks.values() if task.predict_metric_fns]
-    if not metrics and not scored:
+    if scored and not metrics and not any(one.predict_metric_fns for one in tasks.values()):
         raise ConfigError(
             f"{name}: the task has no metric that compares texts; choose TaskConfig.metrics"
         )
 
     def own_scores(examples: Sequence[Any], predictions: Sequence[str]) -> dict[str, float]:
-        task = tasks[examples[0].fields["_task"]]
-        # As SeqIO's evaluator: what the ids say, which normalisation may make another text.
-        decode = task.output_features["targets"].vocabulary.decode
-        targets = [
-            task.postprocess_fn(decode(list(one.target_ids)), example=one.fields, is_target=True)
-            for one in examples
-        ]
-        outputs = [
-            task.postprocess_fn(text, example=one.fields, is_target=False)
-            for one, text in zip(examples, predictions, strict=True)
-        ]
+        targets, outputs = postprocessed(examples, predictions)
         found: dict[str, float] = {}
-        for metric in task.predict_metric_fns:
+        for metric in tasks[examples[0].task].predict_metric_fns:
             found |= {key: float(value) for key, value in metric(targets, outputs).items()}
         return found
 
@@ -89,7 +76,25 @@ def seqio_benchmark(
     )
 
 
-def seqio_examples(part: Part, vocabulary: Vocabulary) -> Iterator[SeqioExample]:
+def postprocessed(
+    examples: Sequence[TokenExample], outputs: Sequence[str]
+) -> tuple[list[Any], list[Any]]:
+    """Returns targets and outputs as the metrics of the examples' task compare them."""
+    task = seqio.get_mixture_or_task(examples[0].task)
+    # As SeqIO's evaluator: what the ids say, which normalisation may make another text.
+    decode = task.output_features["targets"].vocabulary.decode
+    targets = [
+        task.postprocess_fn(decode(list(one.target_ids)), example=one.fields, is_target=True)
+        for one in examples
+    ]
+    predictions = [
+        task.postprocess_fn(text, example=one.fields, is_target=False)
+        for one, text in zip(examples, outputs, strict=True)
+    ]
+    return targets, predictions
+
+
+def seqio_examples(part: Part, vocabulary: Vocabulary) -> Iterator[TokenExample]:
     """Yields the examples of a task's split in its order.
 
     Args:
@@ -118,14 +123,15 @@ def seqio_examples(part: Part, vocabulary: Vocabulary) -> Iterator[SeqioExample]
             for side in ("inputs", "targets")
         }
         texts = {side: _text(row, side, ids[side], vocabulary) for side in ids}
-        yield SeqioExample(
+        yield TokenExample(
             id=str(number),
             inputs=texts["inputs"],
             targets=texts["targets"],
             references=(texts["targets"],),
             input_ids=ids["inputs"],
             target_ids=ids["targets"],
-            fields={**row, "_task": part.language},
+            task=part.language,
+            fields=row,
         )
 
 

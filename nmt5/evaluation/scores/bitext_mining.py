@@ -2,6 +2,9 @@
 
 No training: vectors are the encoder's states, averaged over tokens. BUCC's threshold is chosen on
 its training split and used unchanged on the other.
+
+Intervals of the mining scores draw source sentences again, each with the pair that was mined for it
+and the true pairs that it has; threshold and candidates stay as they are.
 """
 
 from collections.abc import Sequence
@@ -10,6 +13,8 @@ import dataclasses
 import numpy as np
 
 from nmt5.core.errors import DataError
+from nmt5.evaluation.bootstrap import Interval, draw_sums, interval
+from nmt5.evaluation.scores.counted import percentage
 
 # Rows of the similarity matrix held at a time: 150,000 BUCC targets x 512 x 4 bytes = 0.3 GB.
 _BLOCK = 512
@@ -17,11 +22,18 @@ _BLOCK = 512
 
 @dataclasses.dataclass(frozen=True)
 class MiningScores:
-    """Percentages of mined pairs, and the similarity from which a pair counts as mined."""
+    """Percentages of mined pairs, with intervals over the source sentences.
 
-    f1: float
-    precision: float
-    recall: float
+    Attributes:
+      f1: of mined and true pairs.
+      precision: share of mined pairs that are true; 0 where none was mined.
+      recall: share of true pairs that were mined.
+      threshold: the similarity from which a pair counts as mined.
+    """
+
+    f1: Interval
+    precision: Interval
+    recall: Interval
     threshold: float
 
 
@@ -93,6 +105,8 @@ def mine(
     *,
     pairs: Sequence[tuple[int, int]],
     threshold: float | None = None,
+    num_draws: int = 1000,
+    seed: int = 0,
 ) -> MiningScores:
     """Mines the pairs (source, its nearest target) from a similarity on, and scores them.
 
@@ -102,6 +116,8 @@ def mine(
       pairs: the true pairs (source, target).
       threshold: the least cosine of a mined pair; None chooses the one with the best F1 on these
         pairs, which is right on a training split only.
+      num_draws: draws of source sentences for the intervals.
+      seed: of the draws.
 
     Returns:
       The scores at the threshold.
@@ -124,14 +140,23 @@ def mine(
     if threshold is None:
         best = int(np.argmax(np.where(last_of_run, f1, -1.0)))
         threshold = float(sorted_cosines[best])
-    number = int(np.count_nonzero(sorted_cosines >= np.float32(threshold)))
-    num_right = int(hits[number - 1]) if number else 0
-    return MiningScores(
-        f1=200.0 * num_right / (number + len(truth)),
-        precision=100.0 * num_right / number if number else 0.0,
-        recall=100.0 * num_right / len(truth),
-        threshold=threshold,
-    )
+    is_mined = cosines >= np.float32(threshold)
+    true_pairs = np.bincount([source for source, _ in truth], minlength=len(found))
+    counts_N3 = np.stack([right & is_mined, is_mined, true_pairs], axis=1).astype(np.float64)
+    values = _shares(counts_N3.sum(axis=0))
+    drawn = _shares(draw_sums(counts_N3, num_draws=num_draws, seed=seed))
+    intervals = {name: interval(float(value), drawn[name]) for name, value in values.items()}
+    return MiningScores(threshold=threshold, **intervals)
+
+
+def _shares(sums_X3: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns scores of sums of right, mined and true pairs."""
+    right, mined, true = (sums_X3[..., column] for column in range(3))
+    return {
+        "f1": percentage(2 * right, mined + true),
+        "precision": percentage(right, mined, if_none=0.0),
+        "recall": percentage(right, true),
+    }
 
 
 def _unit(vectors_ND: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ class CountedMetric:
       count: (prediction, references, language) -> K numbers of one example.
       results: sums of counts, float64 (..., K) -> `{score name: (...)}`, all in 0 .. 100.
       main: the score name that stands for the metric.
+      shares: names of scores that are shares of the examples: told as counts too.
     """
 
     name: str
@@ -30,6 +31,7 @@ class CountedMetric:
     count: Callable[[str, Sequence[str], str], Sequence[float]]
     results: Callable[[np.ndarray], dict[str, np.ndarray]]
     main: str
+    shares: tuple[str, ...] = ()
 
 
 def counts(

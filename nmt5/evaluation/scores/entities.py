@@ -56,6 +56,7 @@ def entities(labels: Sequence[str] | None) -> CountedMetric:
         count=functools.partial(entity_counts, labels=labels),
         results=_f1_with_unparseable,
         main="span_f1",
+        shares=("unparseable",),
     )
 
 

@@ -29,6 +29,7 @@ def class_accuracy(labels: Sequence[str]) -> CountedMetric:
         count=count,
         results=means(("accuracy", "unparseable")),
         main="accuracy",
+        shares=("unparseable",),
     )
 
 
@@ -58,6 +59,7 @@ def tag_accuracy(labels: Sequence[str]) -> CountedMetric:
         count=count,
         results=results,
         main="token_accuracy",
+        shares=("unparseable",),
     )
 
 

@@ -43,4 +43,5 @@ OUTPUT_FAULTS = CountedMetric(
     count=_faults,
     results=means(("empty", "sentinels", "wrong_script")),
     main="sentinels",
+    shares=("empty", "sentinels", "wrong_script"),
 )

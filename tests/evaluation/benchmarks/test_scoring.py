@@ -28,6 +28,8 @@ def test_main_score_first_and_faults_last():
     assert found["span_f1"].interval.value == pytest.approx(100 * 2 * 58 / (59 + 60))
     assert "|uner|language:pt_pud|split:test|n:60" in found["span_f1"].signature
     assert found["span_f1"].to_json()["num_examples"] == 60
+    assert (found["unparseable"].count, found["empty"].count) == (1, 1)
+    assert found["span_f1"].count is None
 
 
 def test_translation_scores():
