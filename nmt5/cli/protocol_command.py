@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> None:
         config = settings.build("ProtocolConfig")
         workspace.needs("vocabulary")
         from nmt5.evaluation.protocol import ProtocolTask, all_runs, results, write_results
+        from nmt5.evaluation.protocol_significance import paired_differences
         from nmt5.evaluation.protocol_tables import protocol_tables
 
         tasks = tuple(ProtocolTask.parse(text) for text in config.tasks)
@@ -68,9 +69,11 @@ def run(args: argparse.Namespace) -> None:
     rows = results(runs, config.directory)
     directory = epath.Path(config.directory)
     write_results(rows, directory / "results.tsv")
-    tables = protocol_tables(
-        rows, models=tuple(config.models), tasks=tasks, baselines=config.baselines
-    )
+    compared = {"models": tuple(config.models), "baselines": config.baselines}
+    significance = {}
+    for task in tasks:
+        significance |= paired_differences(directory, task=task, seeds=config.seeds, **compared)
+    tables = protocol_tables(rows, tasks=tasks, significance=significance, **compared)
     (directory / "tables.md").write_text(tables)
     print(tables.split("\n## ")[1])
     print(f"all tables: {directory / 'tables.md'}; numbers: {directory / 'results.tsv'}")

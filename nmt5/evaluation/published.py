@@ -12,7 +12,7 @@ they are 4.3 to 4.7 above them, for all six models alike. Beside one's own mean 
 Source: https://arxiv.org/abs/2106.02171, all tables.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 import dataclasses
 import importlib.resources
 import statistics
@@ -172,31 +172,14 @@ def transfer_gap(scores: Mapping[str, float]) -> float:
     return scores[ENGLISH] - language_average(others)
 
 
-@dataclasses.dataclass(frozen=True)
-class Deltas:
-    """A model's score and how far it is above each baseline that has one."""
+def published_baselines(model: str) -> tuple[str, ...]:
+    """Returns a model's baselines in the paper: the public checkpoint, and MLM of equal length.
 
-    score: float
-    above: Mapping[str, float]
-
-
-def deltas(scores: Mapping[str, float], *, model: str, baselines: Iterable[str]) -> Deltas:
-    """Returns the differences to baselines: the public checkpoint, MLM of equal length.
-
-    >>> deltas({"mT5": 60.0, "+MLM": 64.0, "+MLM+NMT": 67.0}, model="+MLM+NMT",
-    ...        baselines=("mT5", "+MLM"))
-    Deltas(score=67.0, above={'mT5': 7.0, '+MLM': 3.0})
-
-    Args:
-      scores: one score by model, in the same setting.
-      model: the model in question.
-      baselines: the models to compare with.
-
-    Raises:
-      ConfigError: a model without a score.
+    >>> [published_baselines(model) for model in ("+MLM+NMT", "nmT5-XL", "mT5-XL")]
+    [('mT5-Large', '+MLM'), ('mT5-XL',), ()]
     """
-    names = [model, *baselines]
-    for name in names:
-        if name not in scores:
-            raise ConfigError(f"comparison: {unknown_name('model', name, scores)}")
-    return Deltas(scores[model], {name: scores[model] - scores[name] for name in names[1:]})
+    if model.startswith("nmT5-"):
+        return (model.removeprefix("n"),)
+    if not model.startswith("+MLM"):
+        return ()
+    return ("mT5-Large",) if model == "+MLM" else ("mT5-Large", "+MLM")
