@@ -1,6 +1,7 @@
 """Real evaluation files, where the shared folder has them: counts, and gold fed back as output."""
 
 from collections import Counter
+import dataclasses
 import itertools
 import pathlib
 import random
@@ -10,9 +11,11 @@ import pytest
 from nmt5.core.errors import DataError
 from nmt5.evaluation.benchmarks.benchmark import read_examples
 from nmt5.evaluation.benchmarks.bitext_files import read_tatoeba
+from nmt5.evaluation.benchmarks.scoring import score_predictions
 from nmt5.evaluation.benchmarks.table import BENCHMARKS
 from nmt5.evaluation.scores.counted import score
 from nmt5.evaluation.scores.output_faults import OUTPUT_FAULTS
+from nmt5.evaluation.scores.rouge_l import ROUGE_L
 
 DATA = pathlib.Path(__file__).parents[4] / "shared" / "data"
 
@@ -127,6 +130,28 @@ def test_counts_and_gold_as_output(name, split):
                 random.Random(0).shuffle(shuffled)
                 value = score(metric, shuffled, **settings)[metric.main].value
                 assert value < (25 if name in ("xsid_slots", "uner") else 12), language
+
+
+# Languages in which every script of the folder occurs, among them those without spaces.
+NTREX = "arb ben ckb-Arab ell heb hin hye jpn kan kor lao mal pan rus srp-Cyrl tha tir vie zho-CN"
+
+
+@pytest.mark.parametrize("code", NTREX.split())
+def test_gold_translations_are_perfect_in_every_script(code):
+    """Text metrics of 100 sentences each way, and ROUGE-L, which in rouge_score is 0 there."""
+    benchmark = dataclasses.replace(BENCHMARKS["ntrex"], metrics=(ROUGE_L,))
+    for direction in (f"eng_to_{code}", f"{code}_to_eng"):
+        read = read_examples(benchmark, DATA / "ntrex128", language=direction, split="test")
+        found = list(itertools.islice(read, 100))
+        gold = [one.targets for one in found]
+        settings = {"examples": found, "language": direction, "split": "test", "num_draws": 0}
+        right = score_predictions(benchmark, gold, **settings)
+        wrong = score_predictions(benchmark, gold[50:] + gold[:50], **settings)
+        # Characters, which BLEU counts in scripts without spaces, are often the same by chance.
+        for metric, most in (("chrf++", 25), ("bleu", 12), ("rouge_l", 25)):
+            assert right[metric].interval.value == pytest.approx(100), (direction, metric)
+            assert wrong[metric].interval.value < most, (direction, metric)
+        assert right["wrong_script"].count == 0, direction
 
 
 def test_the_first_examples_of_xquad():
