@@ -9,10 +9,10 @@ import time
 from nmt5.core.errors import DataError, unknown_name
 from nmt5.core.language_codes import (
     CODE_TEMPLATE,
-    DECODER,
     SOURCE,
     check_code_position,
     check_code_template,
+    place_code,
 )
 from nmt5.data.languages import check_language
 from nmt5.decoding.decoding_config import DecodingConfig
@@ -115,8 +115,7 @@ def infer_lines(
     """
     ids, vocabulary = model.vocabulary.token_ids, model.vocabulary
     code = vocabulary.encode(config.code)
-    at_decoder = config.code_position == DECODER
-    prefix, output_prefix = ([], code) if at_decoder else (code, [])
+    prefix, output_prefix = place_code(code, position=config.code_position)
     started, num_done, num_ids = time.monotonic(), 0, 0
     iterator = iter(lines)
     while chunk := [line.rstrip("\r\n") for line in itertools.islice(iterator, config.chunk_lines)]:
@@ -124,7 +123,7 @@ def infer_lines(
         found = translate(
             model.params,
             config=model.config,
-            token_lists=[prefix + vocabulary.encode(chunk[index]) for index in written],
+            token_lists=[[*prefix, *vocabulary.encode(chunk[index])] for index in written],
             output_prefixes=[output_prefix] * len(written),
             num_ids=ids.size,
             eos=ids.eos,

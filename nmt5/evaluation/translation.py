@@ -6,7 +6,7 @@ from typing import Any
 
 from nmt5.core.errors import DataError, unknown_name
 from nmt5.core.files import sha256
-from nmt5.core.language_codes import DECODER
+from nmt5.core.language_codes import place_code
 from nmt5.decoding.decoding_config import DecodingConfig
 from nmt5.decoding.translate import translate
 from nmt5.evaluation.loading import LoadedModel
@@ -88,9 +88,9 @@ def translate_messages(
     token_lists, output_prefixes = [], []
     for _, target, pairs in wanted:
         code = vocabulary.encode(code_template.format(language=target))
-        prefix, output_prefix = ([], code) if code_position == DECODER else (code, [])
+        prefix, output_prefix = place_code(code, position=code_position)
         encoded = vocabulary.encode_batch([source for source, _ in pairs])
-        token_lists += [prefix + ids for ids in encoded]
+        token_lists += [[*prefix, *ids] for ids in encoded]
         output_prefixes += [output_prefix] * len(pairs)
     ids = vocabulary.token_ids
     found = translate(
