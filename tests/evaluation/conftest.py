@@ -1,6 +1,5 @@
 """A vocabulary of a few hundred pieces and a checkpoint of a tiny untrained model."""
 
-import jax
 import jax.numpy as jnp
 import pytest
 
@@ -76,7 +75,7 @@ def save_checkpoint(vocabulary):
             mixture="toy",
         )
         state = {
-            "target": init_params(config, jax.random.key(seed)),
+            "target": init_params(config, seed=seed),
             "state": {"step": jnp.int32(step)},
         }
         writer = manager.CheckpointWriter(run / manager.SUBDIRECTORY, keep=None)
