@@ -249,8 +249,7 @@ class _Run:
             state = make_state(
                 self._start,
                 model=config.model,
-                optimizer=config.optimizer,
-                shardings=self._program.state_shardings,
+                abstract=self._program.state,
                 seed=config.train.seed,
             )
             return state, step_function.result()

@@ -208,8 +208,7 @@ def make_state(
     start: Start,
     *,
     model: ModelConfig,
-    optimizer: OptimizerConfig,
-    shardings: TrainState,
+    abstract: TrainState,
     seed: int,
 ) -> TrainState:
     """Returns the state to train from, on its devices.
@@ -217,33 +216,25 @@ def make_state(
     Args:
       start: from `choose_start`, accepted by `check_fits`.
       model: the model.
-      optimizer: the optimizer.
-      shardings: a `TrainState` with a sharding at each leaf.
+      abstract: a `TrainState` of `jax.ShapeDtypeStruct`, each with its sharding.
       seed: of random parameters.
 
     Raises:
       CheckpointError: the checkpoint is of another model or optimizer.
     """
     if start.saved is not None or start.kind.startswith("restart"):
-        abstract = abstract_state(model, optimizer=optimizer)
-        placed = jax.tree.map(
-            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-            abstract.to_tree(),
-            shardings.to_tree(),
-        )
         if start.kind == "restart from public":
-            return TrainState.from_tree(_public_state(start.source, placed))
-        return TrainState.from_tree(restore_state(start.source, placed))
+            return TrainState.from_tree(_public_state(start.source, abstract.to_tree()))
+        return TrainState.from_tree(restore_state(start.source, abstract.to_tree()))
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract.params)
     if start.source:
-        params = _initial_params(start, shardings.params)
+        params = _initial_params(start, shardings)
     else:
-        params = init_params(model, seed=seed, shardings=shardings.params)
-    # All else begins with zeros (`init_state`; a test compares). No program is compiled for them.
-    abstract = abstract_state(model, optimizer=optimizer)
+        params = init_params(model, seed=seed, shardings=shardings)
+    # All else begins with zeros, as in `init_state`; here no program is compiled for them.
     zeros = jax.tree.map(
-        lambda leaf, sharding: jnp.zeros(leaf.shape, leaf.dtype, device=sharding),
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype, device=leaf.sharding),
         dataclasses.replace(abstract, params={}),
-        dataclasses.replace(shardings, params={}),
     )
     return dataclasses.replace(zeros, params=params)
 

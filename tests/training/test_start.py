@@ -13,10 +13,13 @@ from nmt5.checkpoints.manager import Description
 from nmt5.core.errors import CheckpointError, VocabularyError
 from nmt5.core.pytrees import flatten_paths
 from nmt5.model.config import model_config
-from nmt5.partitioning.mesh import make_mesh
+from nmt5.model.parameters import init_params
+from nmt5.partitioning.mesh import MeshConfig, make_mesh
 from nmt5.training.loop import train
+from nmt5.training.optimizer import OptimizerConfig
 from nmt5.training.progress import Progress
 from nmt5.training.start import Start, abstract_state, check_fits, choose_start, make_state
+from nmt5.training.state import init_state
 
 SILENT = {"report": lambda line: None}
 MODEL = model_config("tiny", vocab_size=384)
@@ -67,6 +70,34 @@ def test_only_how_the_model_is_computed_may_change(mixture):
         check_fits(start, mixture=mixture, model=other, report=print)
 
 
+def placed_over(mesh, abstract):
+    """Gives every leaf a sharding: its first axis over `fsdp` where it can be divided."""
+    size = mesh.shape["fsdp"]
+
+    def place(leaf):
+        divides = leaf.ndim > 0 and leaf.shape[0] % size == 0
+        sharding = NamedSharding(mesh, PartitionSpec("fsdp" if divides else None))
+        sharding = sharding if leaf.ndim else NamedSharding(mesh, PartitionSpec())
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+    return jax.tree.map(place, abstract)
+
+
+def test_a_run_from_scratch_begins_alike_on_every_mesh():
+    optimizer = OptimizerConfig(beta1=0.9, statistics_dtype="bfloat16", min_dim_size_to_factor=32)
+    abstract = abstract_state(MODEL, optimizer=optimizer)
+    wanted = init_state(init_params(MODEL, seed=5), optimizer=optimizer)
+    for mesh in (make_mesh(MeshConfig(data=8)), make_mesh(MeshConfig(data=2, fsdp=4))):
+        placed = placed_over(mesh, abstract)
+        found = make_state(Start(kind="scratch"), model=MODEL, abstract=placed, seed=5)
+
+        def compare(array, expected, place):
+            assert (array.dtype, array.sharding) == (expected.dtype, place.sharding)
+            np.testing.assert_array_equal(array, expected)
+
+        jax.tree.map(compare, found, wanted, placed)
+
+
 @pytest.fixture(scope="module")
 def run_of_four(tmp_path_factory, make_config, mixture):
     """A run of 4 steps with momentum, and its last checkpoint in T5X's legacy format."""
@@ -100,12 +131,11 @@ def test_t5x_checkpoint_with_slots_goes_on(
     assert (start.kind, start.step, start.saved) == (kind, 4, None)
     mesh = make_mesh(config.mesh)
     abstract = abstract_state(config.model, optimizer=config.optimizer)
-    everywhere = jax.tree.map(
-        lambda leaf: NamedSharding(mesh, PartitionSpec(*([None] * leaf.ndim))), abstract
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    abstract = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), abstract
     )
-    state = make_state(
-        start, model=config.model, optimizer=config.optimizer, shardings=everywhere, seed=0
-    )
+    state = make_state(start, model=config.model, abstract=abstract, seed=0)
     found, wanted = flatten_paths(state.to_tree()), tensors(run / "checkpoints" / "checkpoint_4")
     assert found.keys() == wanted.keys()
     for name, value in wanted.items():
