@@ -1,8 +1,10 @@
 """Which task is fine-tuned on or evaluated, as settings: a benchmark, a SeqIO task, own files."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 import dataclasses
 import itertools
+import logging
 import os
 from typing import Any
 
@@ -18,6 +20,10 @@ from nmt5.evaluation.benchmarks.translation_table import moses_benchmark
 from nmt5.evaluation.text_to_answer.text_example import TextExample
 
 PartReader = Callable[[Part], Iterator[TextExample]]
+
+_log = logging.getLogger(__name__)
+# Why a reader leaves something out of a file that holds more than was asked for: no loss.
+_ASKED_FOR = {"other language"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -193,7 +199,11 @@ def part_reader(config: TaskConfig, *, vocabulary: Vocabulary) -> PartReader:
             found: Iterator[TextExample] = seqio_examples(part, vocabulary)
         elif config.files or (directory := directory_of(config, part.benchmark)):
             where = "" if config.files else directory
-            found = read_examples(row, where, language=part.language, split=part.split)
+            dropped: Counter[str] = Counter()
+            found = read_examples(
+                row, where, language=part.language, split=part.split, dropped=dropped
+            )
+            found = _say_what_was_left_out(found, dropped, part=part)
         elif row.tfds is not None:
             from nmt5.evaluation.benchmarks.registration import tfds_examples
 
@@ -207,6 +217,21 @@ def part_reader(config: TaskConfig, *, vocabulary: Vocabulary) -> PartReader:
         return take(found, part=part)
 
     return read
+
+
+def _say_what_was_left_out(
+    examples: Iterable[TextExample], dropped: Counter[str], *, part: Part
+) -> Iterator[TextExample]:
+    yield from examples
+    counts = [f"{number:,} {why}" for why, number in dropped.items() if why not in _ASKED_FOR]
+    if counts:
+        _log.warning(
+            "%s, language '%s', split '%s': left out or changed: %s",
+            part.benchmark,
+            part.language,
+            part.split,
+            ", ".join(counts),
+        )
 
 
 def first_examples(read: PartReader, part: Part, *, limit: int | None) -> list[Any]:

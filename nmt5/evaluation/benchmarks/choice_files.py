@@ -22,7 +22,8 @@ def read_xcopa(path: epath.PathLike, *, dropped: Counter[str]) -> Iterator[Choic
     del dropped
     required = ["premise", "choice1", "choice2", "question", "label", "idx"]
     for value, place in read_json_lines(path, required=required):
-        if value["label"] not in (0, 1):
+        # By type, too: 1.0 and true are equal to 1.
+        if type(value["label"]) is not int or value["label"] not in (0, 1):
             raise place.error(f"label {value['label']!r}, expected 0 or 1")
         if value["question"] not in Choice.QUESTIONS:
             raise place.error(f"question {value['question']!r}, expected one of {Choice.QUESTIONS}")

@@ -20,7 +20,7 @@ def class_accuracy(labels: Sequence[str]) -> CountedMetric:
     def count(prediction: str, references: Sequence[str], language: str) -> tuple[float, ...]:
         del language
         found = parse_label(prediction, labels)
-        right = found is not None and found == parse_label(references[0], labels)
+        right = found is not None and found in (parse_label(one, labels) for one in references)
         return right, found is None, 1
 
     return CountedMetric(

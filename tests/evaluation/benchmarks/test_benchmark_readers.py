@@ -144,7 +144,7 @@ def test_xcopa(write):
     path = write("a.jsonl", json.dumps({**line, "idx": 3}) + "\r\n")
     (choice,) = read_xcopa(path, dropped=Counter())
     assert (choice.id, choice.question, choice.label) == ("3", "effect", 1)
-    for key, value in (("label", 2), ("question", "why")):
+    for key, value in (("label", 2), ("label", 1.0), ("label", True), ("question", "why")):
         path = write("b.jsonl", json.dumps({**line, "idx": 3, key: value}))
         with pytest.raises(DataError, match=f"line 1: {key} "):
             list(read_xcopa(path, dropped=Counter()))

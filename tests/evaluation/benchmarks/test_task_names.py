@@ -91,10 +91,10 @@ def test_finetune_takes_the_setting_from_the_name():
         changed("xnli_eval.de")
 
 
-def test_own_line_aligned_files(tmp_path, monkeypatch):
+def test_own_line_aligned_files(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(table, "_added", {})
     for side, text in (("de", "Tag"), ("fr", "jour")):
-        (tmp_path / f"talks.de-fr.{side}").write_text(f"{text}\n")
+        (tmp_path / f"talks.de-fr.{side}").write_text(f"{text}\n{text if side == 'de' else ''}\n")
     settings = {
         "files": {"test": str(tmp_path / "talks.{low}-{high}.{side}")},
         "pairs": (("fr", "de"), ("de", "fr")),
@@ -103,6 +103,9 @@ def test_own_line_aligned_files(tmp_path, monkeypatch):
     part, other = parts_of(row, TaskEvaluation())
     read = part_reader(TaskConfig(name="talks", **settings), vocabulary=Vocabulary.load("bytes"))
     assert [(one.inputs, one.targets) for one in read(part)] == [("<2de> jour", "Tag")]
+    assert caplog.messages == [
+        "talks, language 'fr_to_de', split 'test': left out or changed: 1 empty side"
+    ]
     assert row.main_score == "chrf++"
     # Each direction's outputs have a file of their own.
     names = [seqio_name(one) for one in (part, other)]

@@ -123,6 +123,7 @@ class TestEntities:
 
 def test_class_accuracy_counts_what_is_no_class():
     found = values(class_accuracy(("0", "1")), ["0", " 1\n", "2", ""], [["0"], ["0"], ["1"], ["1"]])
+    assert values(class_accuracy(("0", "1")), ["1"], [["0", "1"]])["accuracy"] == 100.0
     assert found == {"accuracy": 25, "unparseable": 50}
 
 
