@@ -24,7 +24,7 @@ settings:
   Evaluation.runs             {'name': 'run or checkpoint directory', ...}, of any format for a task
   DecodingConfig.method       'greedy', 'beam' or 'sample'
 of a task:
-  TaskConfig.name, .data, .files, .format, .columns, .metrics, .labels, .language
+  TaskConfig.name, .data, .files, .format, .columns, .pairs, .metrics, .labels, .language
   Evaluation.languages, .split, .max_examples, .output_dir, .predictions
   Evaluation.compare          (('first', 'second'), ...) runs whose difference is tested, paired
   MIXTURE_OR_TASK_NAME, CHECKPOINT_PATH, EVAL_OUTPUT_DIR   T5X's names for TaskConfig.name,
