@@ -1,6 +1,9 @@
 """One process at a time, and what it leaves of itself."""
 
+import errno
 import json
+import os
+import pathlib
 import subprocess
 import sys
 
@@ -41,6 +44,23 @@ def test_directory_that_cannot_be_made(tmp_path):
     with (
         pytest.raises(StorageError, match="a file stands where a directory is needed"),
         run_lock(tmp_path / "file" / "run"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [(errno.EROFS, "the file system is read-only"), (errno.EACCES, "no permission")],
+)
+def test_directory_that_cannot_be_written(tmp_path, monkeypatch, number, message):
+    # By a raised error: root, as which containers run the tests, may write anywhere.
+    def refuse(path, mode="r"):
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(pathlib.Path, "open", refuse)
+    with (
+        pytest.raises(StorageError, match=f"making the run directory: .*{message}"),
+        run_lock(tmp_path),
     ):
         pass
 
