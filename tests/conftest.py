@@ -26,6 +26,37 @@ hypothesis.settings.register_profile("nmt5", deadline=None, max_examples=30)
 hypothesis.settings.load_profile("nmt5")
 
 
+@pytest.fixture(scope="session")
+def save_untrained():
+    """Returns a function that writes `checkpoint_<step>` of an untrained tiny model into a run."""
+
+    def save(run, *, vocabulary, rows, step, seed=0):
+        # Here, so that tests without a model do not import one.
+        import jax.numpy as jnp
+
+        from nmt5.checkpoints import manager
+        from nmt5.model.config import model_config
+        from nmt5.model.parameters import init_params
+
+        config = model_config("tiny", vocab_size=rows)
+        description = manager.Description(
+            step=step,
+            model=config.to_dict(),
+            vocabulary_fingerprint=vocabulary.fingerprint,
+            vocabulary_size=vocabulary.token_ids.size,
+            mixture="toy",
+        )
+        state = {
+            "target": init_params(config, seed=seed),
+            "state": {"step": jnp.int32(step)},
+        }
+        writer = manager.CheckpointWriter(run / manager.SUBDIRECTORY, keep=None)
+        writer.save(step, state, feed={}, progress={}, description=description)
+        writer.close()
+
+    return save
+
+
 @pytest.fixture(scope="session", autouse=True)
 def eight_devices():
     """Too few devices would make the sharding tests pass without testing anything."""

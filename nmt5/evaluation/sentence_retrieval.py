@@ -7,6 +7,7 @@ Writes the files of `nmt5.evaluation.task_scores`; an output is the English sent
 """
 
 from collections.abc import Callable, Mapping, Sequence
+import functools
 import math
 import os
 import re
@@ -135,9 +136,7 @@ def evaluate_sentences(
     step, by_language = model.description.step, {}
     for language in languages:
         say(f"{checkpoint}: {name}.{language}")
-        report = None
-        if progress is not None:
-            report = lambda done, total, at=language: progress(at, done, total)  # noqa: E731
+        report = None if progress is None else functools.partial(progress, language)
         encode = _Encoder(model, layer=layer, limit=task.inputs_tokens or 256, progress=report)
         about = f"cosine|layer:{layer_name(layer)}|{POOLING}|{name}|language:{language}"
         if name == TATOEBA:

@@ -7,6 +7,7 @@ A task whose files are complete is passed over, whatever checkpoint they are of:
 """
 
 from collections.abc import Callable
+import functools
 import os
 import time
 
@@ -67,9 +68,7 @@ def infer_task(
         examples = first_examples(read, part, limit=wanted.max_examples)
         if model is None:
             model = load_model(checkpoint, vocabulary=vocabulary)
-        report = None
-        if progress is not None:
-            report = lambda done, total, at=name: progress(at, done, total)  # noqa: E731
+        report = None if progress is None else functools.partial(progress, name)
         started = time.monotonic()
         found = predict(model, examples, decoding=decoding, progress=report)
         seconds = max(time.monotonic() - started, 1e-9)

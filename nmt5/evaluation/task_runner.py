@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
+import functools
 import json
 import os
 from typing import Any
@@ -147,7 +148,7 @@ def evaluate_task(
         "predictions": given,
         "decoding": decoding.signature(),
         "wanted": json.loads(json.dumps(dataclasses.asdict(wanted))),
-        "metrics": [*(metric.name for metric in benchmark.metrics), *benchmark.text_metrics],
+        "metrics": [*(metric.signature for metric in benchmark.metrics), *benchmark.text_metrics],
     }
     if (found := earlier_scores(output, signature)) is not None:
         say(f"{checkpoint}: scores are in {output / TASK_SCORES} already")
@@ -242,9 +243,7 @@ def _outputs(
     if part.language in given:
         return read_predictions(given[part.language], expected=len(examples)), 0
     assert model is not None
-    report = None
-    if progress is not None:
-        report = lambda done, total: progress(part.language, done, total)  # noqa: E731
+    report = None if progress is None else functools.partial(progress, part.language)
     found = predict(model, examples, decoding=decoding, progress=report)
     return found.texts, found.found.num_cut_inputs
 

@@ -49,32 +49,12 @@ def test_checkpoints_of_a_list_are_told_apart_by_their_steps():
 
 
 @pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory):
+def checkpoints(tmp_path_factory, save_untrained):
     """Two checkpoints of one run of a tiny model over bytes."""
-    import jax.numpy as jnp
-
-    from nmt5.checkpoints import manager
-    from nmt5.model.config import model_config
-    from nmt5.model.parameters import init_params
-
-    config, vocabulary = model_config("tiny", vocab_size=384), Vocabulary.load("bytes")
-    run = tmp_path_factory.mktemp("run") / manager.SUBDIRECTORY
-    writer = manager.CheckpointWriter(run, keep=None)
+    run, vocabulary = tmp_path_factory.mktemp("run"), Vocabulary.load("bytes")
     for step in (3, 20):
-        description = manager.Description(
-            step=step,
-            model=config.to_dict(),
-            vocabulary_fingerprint=vocabulary.fingerprint,
-            vocabulary_size=vocabulary.token_ids.size,
-            mixture="toy",
-        )
-        state = {
-            "target": init_params(config, seed=step),
-            "state": {"step": jnp.int32(step)},
-        }
-        writer.save(step, state, feed={}, progress={}, description=description)
-    writer.close()
-    return [str(run / f"checkpoint_{step}") for step in (3, 20)]
+        save_untrained(run, vocabulary=vocabulary, rows=384, step=step, seed=step)
+    return [str(run / "checkpoints" / f"checkpoint_{step}") for step in (3, 20)]
 
 
 def test_a_list_is_evaluated_into_one_directory_and_a_task_inferred(checkpoints, tmp_path):

@@ -1,12 +1,8 @@
 """A vocabulary of a few hundred pieces and a checkpoint of a tiny untrained model."""
 
-import jax.numpy as jnp
 import pytest
 
-from nmt5.checkpoints import manager
 from nmt5.data.vocabulary_training import VocabularyConfig, train_vocabulary
-from nmt5.model.config import model_config
-from nmt5.model.parameters import init_params
 
 ENGLISH = [
     "Enter a valid value.",
@@ -62,25 +58,11 @@ def other_vocabulary(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def save_checkpoint(vocabulary):
+def save_checkpoint(vocabulary, save_untrained):
     """Writes `checkpoint_<step>` of an untrained model into a run directory."""
 
     def save(run, *, step, seed=0):
-        config = model_config("tiny", vocab_size=408)
-        description = manager.Description(
-            step=step,
-            model=config.to_dict(),
-            vocabulary_fingerprint=vocabulary.fingerprint,
-            vocabulary_size=vocabulary.token_ids.size,
-            mixture="toy",
-        )
-        state = {
-            "target": init_params(config, seed=seed),
-            "state": {"step": jnp.int32(step)},
-        }
-        writer = manager.CheckpointWriter(run / manager.SUBDIRECTORY, keep=None)
-        writer.save(step, state, feed={}, progress={}, description=description)
-        writer.close()
+        save_untrained(run, vocabulary=vocabulary, rows=408, step=step, seed=seed)
 
     return save
 

@@ -25,7 +25,7 @@ def class_accuracy(labels: Sequence[str]) -> CountedMetric:
 
     return CountedMetric(
         name="class_accuracy",
-        signature=f"class_accuracy|classes:{len(labels)}|unparseable:wrong",
+        signature=f"class_accuracy|classes:{','.join(labels)}|unparseable:wrong",
         count=count,
         results=means(("accuracy", "unparseable")),
         main="accuracy",

@@ -245,9 +245,10 @@ def test_wikilingua_of_tfds_is_split_as_the_files_are():
         assert split == "train+validation+test"
         language = builder.builder_config.name.split("_")[-1]
         numbers = range(40) if language == "en" else range(0, 80, 2)
-        sides = lambda kind: {  # noqa: E731
-            side: [f"{kind} {side} {i}" for i in numbers] for side in {language, "en"}
-        }
+
+        def sides(kind):
+            return {side: [f"{kind} {side} {i}" for i in numbers] for side in {language, "en"}}
+
         return tf.data.Dataset.from_tensor_slices(
             {
                 "gem_id": [f"{language}-{i}" for i in numbers],

@@ -55,7 +55,7 @@ def test_labels_are_those_of_the_training_file(tmp_path):
     )
     values = {name: one.interval.value for name, one in scores.items()}
     assert (row.main_score, values["accuracy"], values["unparseable"]) == ("accuracy", 50, 50)
-    assert "classes:2" in scores["accuracy"].signature
+    assert "classes:Good,bad|" in scores["accuracy"].signature
     (tmp_path / "b.jsonl").write_text(line + '{"inputs": "w", "targets": "so-so"}\n')
     with pytest.raises(DataError, match=r"b\.jsonl: line 3: unknown label 'so-so'.*or name it in"):
         list(read_examples(row, "", language="en", split="test"))
