@@ -72,3 +72,12 @@ def run_directory(tmp_path_factory, save_checkpoint):
     run = tmp_path_factory.mktemp("run")
     save_checkpoint(run, step=7)
     return run
+
+
+@pytest.fixture
+def empty_registries(monkeypatch):
+    """SeqIO's registries, empty for one test, whatever tests before it have registered."""
+    import seqio
+
+    for registry in (seqio.TaskRegistry, seqio.MixtureRegistry):
+        monkeypatch.setattr(registry, "_REGISTRY", {})

@@ -29,9 +29,7 @@ LENGTHS = {"inputs": 40, "targets": 6}
 
 
 @pytest.fixture(autouse=True)
-def registered(monkeypatch):
-    for registry in (seqio.TaskRegistry, seqio.MixtureRegistry):
-        monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
+def registered(monkeypatch, empty_registries):
     monkeypatch.setattr(registration, "feature", lambda path: FEATURE)
     monkeypatch.setattr(table, "_added", {})
 

@@ -29,10 +29,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 
 
 @pytest.fixture(autouse=True)
-def byte_vocabulary(monkeypatch):
-    """Tasks need a vocabulary; bytes need no file. What was registered is forgotten again."""
-    for registry in (seqio.TaskRegistry, seqio.MixtureRegistry):
-        monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
+def byte_vocabulary(monkeypatch, empty_registries):
+    """Tasks need a vocabulary; bytes need no file."""
     byte = seqio.Feature(vocabulary=seqio.ByteVocabulary(), add_eos=True)
     monkeypatch.setattr(registration, "feature", lambda path: byte)
 

@@ -53,9 +53,7 @@ def register(name, *, metrics=(share_right,), splits=("train", "test"), vocabula
 
 
 @pytest.fixture(autouse=True)
-def registered(monkeypatch):
-    for registry in (seqio.TaskRegistry, seqio.MixtureRegistry):
-        monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
+def registered(monkeypatch, empty_registries):
     monkeypatch.setattr(table, "_added", {})
     register("numbers")
 
