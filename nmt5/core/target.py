@@ -8,7 +8,7 @@ knows what that means. Left alone, XLA takes the split of a parameter for that o
 and gathers the rows of a batch (seen with mT5-large on v5e:16x16, jax 0.10.2).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import contextvars
 from typing import Protocol
@@ -25,6 +25,12 @@ class Split(Protocol):
 
     def parts(self, axis: str) -> int:
         """Returns into how many parts a logical axis is split."""
+        ...
+
+    def map(
+        self, function: Callable, arrays: Sequence, *, split: Sequence, result_split: Sequence
+    ) -> tuple:
+        """Calls a function on every device, as `map_over_devices`."""
         ...
 
 
@@ -66,3 +72,23 @@ def num_parts_of(axis: str) -> int:
     """Returns into how many parts a logical axis is split; 1 outside `tracing_for`."""
     split = _split.get()
     return 1 if split is None else split.parts(axis)
+
+
+def map_over_devices(
+    function: Callable, arrays: Sequence, *, split: Sequence, result_split: Sequence
+) -> tuple:
+    """Calls a function on every device with its part of the arrays; outside `tracing_for` once.
+
+    For what XLA cannot split over devices by itself, such as kernels.
+
+    Args:
+      function: takes the arrays one by one and returns a tuple.
+      arrays: arrays, or None where the function takes None.
+      split: for each array its dimensions' logical axes, None for a whole dimension; and None for
+        an array that is None. What an axis is split into must divide the dimension.
+      result_split: the same for the results, which are put together from the devices' parts.
+    """
+    found = _split.get()
+    if found is None:
+        return function(*arrays)
+    return found.map(function, arrays, split=split, result_split=result_split)

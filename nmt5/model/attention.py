@@ -13,10 +13,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from nmt5.core.axes import BATCH, EMBED, JOINED_KV, LENGTH
-from nmt5.core.target import split_by
+from nmt5.core.target import num_parts_of, split_by, target_platform
+from nmt5.model.attention_tpu import attend_tpu, fits_vector_memory
 from nmt5.model.config import ModelConfig
 from nmt5.model.initializers import FAN_IN_NORMAL
 from nmt5.model.layers import Dense
+from nmt5.model.masks import Mask
 from nmt5.model.products import einsum_float32, sum_over_rows
 
 _CAUSAL_BLOCK = 128
@@ -27,12 +29,11 @@ def attend(
     *,
     key_BSHK: Float[Array, "B S H K"],
     value_BSHK: Float[Array, "B S H K"],
-    mask_B1TS: Float[Array, "B 1 #T S"],
+    mask: Mask,
     bias_HTS: Float[Array, "H T S"] | None = None,
     dropout_rate: float = 0.0,
     dropout_key: Key[Array, ""] | None = None,
     backend: str = "auto",
-    causal: bool = False,
 ) -> Float[Array, "B T H K"]:
     """Returns softmax(q.k + bias + mask) v for every head.
 
@@ -43,27 +44,30 @@ def attend(
       query_BTHK: queries, any float dtype; the result has the same.
       key_BSHK: keys.
       value_BSHK: values.
-      mask_B1TS: 0 or -1e10 (`nmt5.model.masks`), float32.
+      mask: who sees whom. Of a causal one, keys after a query's own position may be left out: what
+        comes out for a query that may see no key at all then differs.
       bias_HTS: relative bias, the same for all rows; None in cross-attention.
       dropout_rate: dropout of attention weights; the mask is shared along the queries.
       dropout_key: randomness for it; None for no dropout.
-      backend: "auto" and "xla" are the code below. "cudnn" is JAX's fused kernel on NVIDIA GPUs
-        (bfloat16 only; it never holds the weights); no test has run it yet, so compare its losses
-        with "xla" before a long run. Dropout of weights goes through "xla" in any case.
-      causal: whether the mask hides all keys after a query's own position (T = S), so that they
-        may be left out. What comes out for a query that may see no key at all then differs.
+      backend: "auto" and "xla" are the code below. "pallas" is `attend_tpu` where a TPU is the
+        target and rows are short enough, "cudnn" is JAX's fused kernel on NVIDIA GPUs (bfloat16
+        only): neither holds the weights, and neither has run on its hardware yet, so compare
+        losses with "xla" before a long run. Elsewhere, and with dropout of weights, they are "xla".
 
     Returns:
       The attended values (B, T, H, K). The mask is data: it has no gradient.
     """
     wants_dropout = dropout_key is not None and dropout_rate > 0.0
-    if backend == "cudnn" and not wants_dropout:
-        return _attend_cudnn(query_BTHK, key_BSHK, value_BSHK, mask_B1TS, bias_HTS)
-    if not wants_dropout and causal and query_BTHK.shape[1] >= 2 * _CAUSAL_BLOCK:
-        return _attend_causal(query_BTHK, key_BSHK, value_BSHK, mask_B1TS, bias_HTS)
+    arrays = (query_BTHK, key_BSHK, value_BSHK)
     if not wants_dropout:
-        return _attend_xla(query_BTHK, key_BSHK, value_BSHK, mask_B1TS, bias_HTS)
-    weights_BHTS = _weights(query_BTHK, key_BSHK, mask_B1TS, bias_HTS)
+        if backend == "pallas" and _suits_tpu_kernel(query_BTHK, key_BSHK):
+            return attend_tpu(*arrays, mask, bias_HTS)
+        if backend == "cudnn" and target_platform() == "gpu":
+            return _attend_cudnn(*arrays, mask.terms_B1TS, bias_HTS)
+        if mask.causal and query_BTHK.shape[1] >= 2 * _CAUSAL_BLOCK:
+            return _attend_causal(*arrays, mask.terms_B1TS, bias_HTS)
+        return _attend_xla(*arrays, mask.terms_B1TS, bias_HTS)
+    weights_BHTS = _weights(query_BTHK, key_BSHK, mask.terms_B1TS, bias_HTS)
     keep_BH1S = jax.random.bernoulli(
         dropout_key,
         1.0 - dropout_rate,
@@ -71,6 +75,13 @@ def attend(
     )
     weights_BHTS *= keep_BH1S.astype(weights_BHTS.dtype) / (1.0 - dropout_rate)
     return jnp.einsum("bhts,bshk->bthk", weights_BHTS, value_BSHK)
+
+
+def _suits_tpu_kernel(query_BTHK, key_BSHK):
+    rows, num_queries, heads, _ = query_BTHK.shape
+    is_split_evenly = rows % num_parts_of(BATCH) == 0 and heads % num_parts_of(JOINED_KV) == 0
+    is_short = fits_vector_memory(num_queries, key_BSHK.shape[1])
+    return target_platform() == "tpu" and is_split_evenly and is_short
 
 
 def _weights(query_BTHK, key_BSHK, mask_B1TS, bias_HTS):
@@ -212,19 +223,17 @@ class Attention(nn.Module):
         inputs_BTD: Float[Array, "B T D"],
         memory_BSD: Float[Array, "B S D"],
         *,
-        mask_B1TS: Float[Array, "B 1 #T S"],
+        mask: Mask,
         bias_HTS: Float[Array, "H T S"] | None = None,
         deterministic: bool = True,
-        causal: bool = False,
     ) -> Float[Array, "B T D"]:
         """Lets every input position read `memory_BSD` (the inputs themselves: self-attention)."""
         return self.read(
             inputs_BTD,
             self.project(memory_BSD),
-            mask_B1TS=mask_B1TS,
+            mask=mask,
             bias_HTS=bias_HTS,
             deterministic=deterministic,
-            causal=causal,
         )
 
     def project(self, memory_BSD: Float[Array, "B S D"]) -> KeysAndValues:
@@ -236,10 +245,9 @@ class Attention(nn.Module):
         inputs_BTD: Float[Array, "B T D"],
         memory: KeysAndValues,
         *,
-        mask_B1TS: Float[Array, "B 1 #T S"],
+        mask: Mask,
         bias_HTS: Float[Array, "H T S"] | None = None,
         deterministic: bool = True,
-        causal: bool = False,
     ) -> Float[Array, "B T D"]:
         """As `__call__`, from keys and values that are projected already."""
         cfg = self.config
@@ -248,12 +256,11 @@ class Attention(nn.Module):
             self._heads(self.query(inputs_BTD)),
             key_BSHK=memory.key_BSHK,
             value_BSHK=memory.value_BSHK,
-            mask_B1TS=mask_B1TS,
+            mask=mask,
             bias_HTS=bias_HTS,
             dropout_rate=cfg.dropout_rate,
             dropout_key=self.make_rng("dropout") if wants_dropout else None,
             backend=cfg.attention_backend,
-            causal=causal,
         )
         return self.out(attended_BTHK.reshape(*inputs_BTD.shape[:2], cfg.joined_dim))
 

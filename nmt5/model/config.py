@@ -26,7 +26,7 @@ REMAT_NONE, REMAT_MINIMAL, REMAT_FULL = "none", "minimal", "full"
 _CHOICES = {
     "dtype": ("float32", "bfloat16"),
     "relative_bias": (RELATIVE_BIAS_SHARED, RELATIVE_BIAS_PER_LAYER),
-    "attention_backend": ("auto", "xla", "cudnn"),
+    "attention_backend": ("auto", "xla", "cudnn", "pallas"),
     "remat": (REMAT_NONE, REMAT_MINIMAL, REMAT_FULL),
 }
 

@@ -58,7 +58,7 @@ class EncoderLayer(nn.Module):
     config: ModelConfig
 
     @nn.compact
-    def __call__(self, x_BSD, *, mask_B1SS, bias_HSS, deterministic):
+    def __call__(self, x_BSD, *, mask, bias_HSS, deterministic):
         """Returns the next layer's input (B, S, D)."""
         cfg = self.config
         dropout = length_dropout(cfg)
@@ -67,7 +67,7 @@ class EncoderLayer(nn.Module):
             bias_HSS = RelativeBias(cfg, bidirectional=True, name="relpos_bias")(length, length)
         y_BSD = RMSNorm(cfg.dtype, name="pre_attention_layer_norm")(x_BSD)
         y_BSD = Attention(cfg, name="attention")(
-            y_BSD, y_BSD, mask_B1TS=mask_B1SS, bias_HTS=bias_HSS, deterministic=deterministic
+            y_BSD, y_BSD, mask=mask, bias_HTS=bias_HSS, deterministic=deterministic
         )
         x_BSD = x_BSD + dropout(y_BSD, deterministic=deterministic)
         y_BSD = RMSNorm(cfg.dtype, name="pre_mlp_layer_norm")(x_BSD)
@@ -93,7 +93,7 @@ class DecoderLayer(nn.Module):
         self.mlp = FeedForward(cfg)
         self.dropout = length_dropout(cfg)
 
-    def __call__(self, x_BTD, encoded_BSD, *, mask_B1TT, bias_HTT, cross_mask_B1TS, deterministic):
+    def __call__(self, x_BTD, encoded_BSD, *, mask, bias_HTT, cross_mask, deterministic):
         """Returns the next layer's input (B, T, D)."""
         if self.config.relative_bias == RELATIVE_BIAS_PER_LAYER:
             bias_HTT = self.relpos_bias(x_BTD.shape[1], x_BTD.shape[1])
@@ -101,16 +101,15 @@ class DecoderLayer(nn.Module):
         y_BTD = self.self_attention(
             y_BTD,
             y_BTD,
-            mask_B1TS=mask_B1TT,
+            mask=mask,
             bias_HTS=bias_HTT,
             deterministic=deterministic,
-            causal=True,
         )
         x_BTD = x_BTD + self.dropout(y_BTD, deterministic=deterministic)
         y_BTD = self.encoder_decoder_attention(
             self.pre_cross_attention_layer_norm(x_BTD),
             encoded_BSD,
-            mask_B1TS=cross_mask_B1TS,
+            mask=cross_mask,
             deterministic=deterministic,
         )
         return self._finish(x_BTD, y_BTD, deterministic)
@@ -155,15 +154,13 @@ class Encoder(nn.Module):
         # The one place where T5X does not share the dropout mask along the length.
         self.last_dropout = nn.Dropout(cfg.dropout_rate)
 
-    def __call__(self, x_BSD, *, mask_B1SS, deterministic):
+    def __call__(self, x_BSD, *, mask, deterministic):
         """Returns encoded inputs (B, S, D) from embedded ones."""
         bias_HSS, length = None, x_BSD.shape[1]
         if self.config.relative_bias != RELATIVE_BIAS_PER_LAYER:
             bias_HSS = self.relpos_bias(length, length)
         x_BSD = self.dropout(x_BSD, deterministic=deterministic)
-        x_BSD = run_layers(
-            self, x_BSD, mask_B1SS=mask_B1SS, bias_HSS=bias_HSS, deterministic=deterministic
-        )
+        x_BSD = run_layers(self, x_BSD, mask=mask, bias_HSS=bias_HSS, deterministic=deterministic)
         return self.last_dropout(self.encoder_norm(x_BSD), deterministic=deterministic)
 
 
@@ -183,7 +180,7 @@ class Decoder(nn.Module):
             self.logits_dense = Dense(cfg.vocab_size, (EMBED, VOCAB), "float32")
         self.dropout = length_dropout(cfg)
 
-    def __call__(self, y_BTD, encoded_BSD, *, mask_B1TT, cross_mask_B1TS, deterministic):
+    def __call__(self, y_BTD, encoded_BSD, *, mask, cross_mask, deterministic):
         """Returns hidden states (B, T, D) from embedded decoder inputs."""
         bias_HTT = self._shared_bias(y_BTD.shape[1], y_BTD.shape[1], 0)
         y_BTD = self.dropout(y_BTD, deterministic=deterministic)
@@ -191,9 +188,9 @@ class Decoder(nn.Module):
             self,
             y_BTD,
             encoded_BSD=encoded_BSD,
-            mask_B1TT=mask_B1TT,
+            mask=mask,
             bias_HTT=bias_HTT,
-            cross_mask_B1TS=cross_mask_B1TS,
+            cross_mask=cross_mask,
             deterministic=deterministic,
         )
         return self.dropout(self.decoder_norm(y_BTD), deterministic=deterministic)
@@ -307,8 +304,8 @@ class Transformer(nn.Module):
         return self.decoder(
             y_BTD,
             encoded_BSD,
-            mask_B1TT=masks.decoder_mask(decoder_target_tokens, segment_ids_BT=decoder_segment_ids),
-            cross_mask_B1TS=masks.cross_mask(
+            mask=masks.decoder_mask(decoder_target_tokens, segment_ids_BT=decoder_segment_ids),
+            cross_mask=masks.cross_mask(
                 decoder_target_tokens,
                 encoder_input_tokens,
                 decoder_segment_ids_BT=decoder_segment_ids,
@@ -343,8 +340,8 @@ class Transformer(nn.Module):
         hidden_BTD = self.decoder(
             self.token_embedder(decoder_input_tokens),
             encoded,
-            mask_B1TT=masks.decoder_mask(decoder_target_tokens, segment_ids_BT=decoder_segment_ids),
-            cross_mask_B1TS=masks.cross_mask(
+            mask=masks.decoder_mask(decoder_target_tokens, segment_ids_BT=decoder_segment_ids),
+            cross_mask=masks.cross_mask(
                 decoder_target_tokens,
                 encoder_input_tokens,
                 decoder_segment_ids_BT=decoder_segment_ids,
@@ -393,7 +390,7 @@ class Transformer(nn.Module):
     def _encode(self, x_BSD, tokens_BS, segment_ids_BS, enable_dropout):
         return self.encoder(
             x_BSD,
-            mask_B1SS=masks.encoder_mask(tokens_BS, segment_ids_BS=segment_ids_BS),
+            mask=masks.encoder_mask(tokens_BS, segment_ids_BS=segment_ids_BS),
             deterministic=not enable_dropout,
         )
 

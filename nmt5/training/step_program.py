@@ -12,10 +12,13 @@ import jax
 import numpy as np
 
 from nmt5.core import axes
+from nmt5.core.errors import ConfigError
 from nmt5.core.pytrees import unflatten_paths
 from nmt5.core.target import tracing_for
 from nmt5.data.layout import RowLayout, plan_layout
 from nmt5.data.mixture import Mixture
+from nmt5.model.attention_tpu import has_vector_memory
+from nmt5.model.config import ModelConfig
 from nmt5.model.parameters import param_axes, param_shapes
 from nmt5.partitioning.mesh import make_mesh
 from nmt5.partitioning.rules import MeshAxes
@@ -105,10 +108,11 @@ def step_program(
       devices: all devices of the mesh; None for those of this machine or cluster.
 
     Raises:
-      ConfigError: a mesh, a layout or parameters that do not fit the devices.
+      ConfigError: a mesh, a layout, parameters or an attention that do not fit the devices.
     """
     mesh = make_mesh(config.mesh, devices=devices)
     rules = config.mesh.resolved_rules()
+    _check_attention(config.model, mesh.devices.flat[0])
     check_mesh(mesh, num_heads=config.model.num_heads, rules=rules)
     multiple = rows_multiple(mesh, rules=rules)
     layout = plan_layout(mixture, config.data, rows_multiple=multiple)
@@ -139,6 +143,19 @@ def step_program(
         rows_sharding=batch_sharding(mesh, rules=rules),
         rows_multiple=multiple,
     )
+
+
+def _check_attention(model: ModelConfig, device: jax.Device) -> None:
+    backend, fault = model.attention_backend, None
+    if backend == "pallas" and not has_vector_memory(device.device_kind):
+        fault = "is for TPU v5e, v5p and later"
+    elif backend == "cudnn" and (device.platform != "gpu" or model.dtype != "bfloat16"):
+        fault = "is for NVIDIA GPUs and model_config.dtype 'bfloat16'"
+    if fault:
+        raise ConfigError(
+            f"model_config.attention_backend '{backend}' {fault}; this run has devices of kind "
+            f"'{device.device_kind}' and dtype '{model.dtype}'; choose 'auto' or 'xla'"
+        )
 
 
 def state_shardings(mesh: jax.sharding.Mesh, config: RunConfig) -> TrainState:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nmt5.model.attention import attend
-from nmt5.model.masks import MASKED, decoder_mask
+from nmt5.model.masks import MASKED, Mask, decoder_mask
 
 B, T, S, H, K = 2, 5, 7, 3, 4
 
@@ -48,7 +48,8 @@ def test_values_and_gradients_equal_the_equation(with_bias, dtype, bound):
         return jax.jit(jax.grad(total, argnums=(0, 1, 2, 3), has_aux=True))(query, key, value, bias)
 
     def ours(query, key, value, bias, mask):
-        return attend(query, key_BSHK=key, value_BSHK=value, bias_HTS=bias, mask_B1TS=mask)
+        terms_only = Mask(mask, None, None)
+        return attend(query, key_BSHK=key, value_BSHK=value, bias_HTS=bias, mask=terms_only)
 
     grads, out = through(ours)
     expected_grads, expected = through(plain)
@@ -76,8 +77,7 @@ def test_later_keys_may_be_left_out_where_the_mask_hides_them(length):
                 key_BSHK=key,
                 value_BSHK=value,
                 bias_HTS=bias,
-                mask_B1TS=mask,
-                causal=causal,
+                mask=mask.replace(causal=causal),
             )
             return jnp.sum(out * seed * real), out * real
 

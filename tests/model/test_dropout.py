@@ -5,6 +5,7 @@ import pytest
 
 from nmt5.model.attention import attend
 from nmt5.model.config import model_config
+from nmt5.model.masks import Mask
 from nmt5.model.network import Transformer
 from nmt5.model.parameters import init_params
 
@@ -60,7 +61,7 @@ def test_rate_of_attention_weights():
         states,
         key_BSHK=identity,
         value_BSHK=identity,
-        mask_B1TS=jnp.zeros((rows, 1, 1, keys)),
+        mask=Mask(jnp.zeros((rows, 1, 1, keys)), None, None),
         dropout_rate=RATE,
         dropout_key=jax.random.key(5),
     )

@@ -119,6 +119,19 @@ def test_plan_compiles_the_step_that_train_runs(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("backend", "message"),
+    [
+        ("pallas", "'pallas' is for TPU v5e, v5p and later; this run has devices of kind 'cpu'"),
+        ("cudnn", "'cudnn' is for NVIDIA GPUs and model_config.dtype 'bfloat16'"),
+    ],
+)
+def test_attention_for_other_devices_is_refused(backend, message, monkeypatch):
+    monkeypatch.setattr(StepProgram, "lower", lambda self: pytest.fail("compiled"))
+    with pytest.raises(ConfigError, match=message):
+        make_plan(run_config(attention_backend=backend, mesh=MeshConfig(data=8)), MIXTURE)
+
+
+@pytest.mark.parametrize(
     ("mesh", "message"),
     [
         ({"data": 3}, "needs 3 devices, found 8; the nearest"),
@@ -252,6 +265,29 @@ def test_plan_for_a_pod_without_one(pod_run, pod_plan):
         if one.kind == "all-gather":
             sizes = [_product(dims) for _, dims in one.shapes]
             assert max(sizes) <= whole_table / 2, one  # a chunk of two
+
+
+@needs_libtpu
+@pytest.mark.timeout(600)
+def test_attention_kernels_are_compiled_and_move_less():
+    """To machine code too, on the kind of TPU with the least vector memory that they are for."""
+
+    def plan(backend, topology, **settings):
+        config = run_config(
+            mesh=MeshConfig(data=2, fsdp=2, tensor=2),
+            tokens=16_384,
+            length=512,
+            dtype="bfloat16",
+            head_dim=64,
+            attention_backend=backend,
+        )
+        return make_plan(config, ONE_SHAPE, topology=find_topology(topology), **settings)
+
+    written_down, kept_near = plan("xla", "v5e:2x4"), plan("pallas", "v5e:2x4")
+    assert kept_near.moved_bytes < 0.7 * written_down.moved_bytes
+    assert plan("pallas", "v5p:2x2x2", whole=True).memory.code > 0
+    with pytest.raises(ConfigError, match="devices of kind 'TPU v4'"):
+        plan("pallas", "v4:2x2x2")
 
 
 @needs_libtpu

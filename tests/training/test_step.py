@@ -194,6 +194,9 @@ def test_config_faults():
 def test_a_batch_in_parts_gives_the_same_update(state, microbatches, factor):
     """To a millionth of each array's largest value: elements near 0 are sums that cancel.
 
+    Gradients have 4 millionths, as the bias's sums over all positions cancel most: 1.15 were found
+    on a CPU with wider vectors, below 1 on others.
+
     The last rows of each group are empty, so the parts have different numbers of targets.
     """
     loss = LossConfig(normalizing_factor=factor, label_smoothing=0.1)
@@ -209,7 +212,8 @@ def test_a_batch_in_parts_gives_the_same_update(state, microbatches, factor):
         return {"loss": loss, "grads": grads, "params": new.params, "slots": slots} | metrics
 
     def assert_equal(path, part, whole):
-        bound = 1e-6 * np.abs(whole).max()
+        is_gradient = path[0].key in ("grads", "slots")
+        bound = (4e-6 if is_gradient else 1e-6) * np.abs(whole).max()
         name = jax.tree_util.keystr(path)
         np.testing.assert_allclose(part, whole, rtol=0, atol=bound, err_msg=name)
 
