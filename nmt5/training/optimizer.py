@@ -141,10 +141,10 @@ def update_params(
     *,
     step: jax.Array,
     config: Any,
-    wanted: jax.Array | None = None,
+    loss: jax.Array | float = 0.0,
     layers_together: bool = False,
-) -> tuple[Params, dict[str, Any]]:
-    """Makes one update.
+) -> tuple[Params, dict[str, Any], jax.Array]:
+    """Makes one update, unless the loss or a gradient is not finite.
 
     Args:
       grads: tree like `params`.
@@ -152,7 +152,8 @@ def update_params(
       params: float32 parameters.
       step: the run's step, for the learning rate.
       config: the `OptimizerConfig`.
-      wanted: bool scalar on the device; False leaves parameters and state as they are.
+      loss: scalar on the device. If it or the gradient's norm is not finite, parameters and state
+        stay as they are.
       layers_together: works on what differs in the layer's number alone as one array. The numbers
         are the same, but the program does not grow with the layers: updating mT5-XXL's 552 arrays
         one by one took five sixths of the operations in its step's program.
@@ -160,7 +161,7 @@ def update_params(
     Where devices hold whole parameters, small ones of one shape are worked on as one array too.
 
     Returns:
-      The new parameters and the new state.
+      The new parameters, the new state, and the norm of the gradient.
     """
     groups = _groups(params, layers_together=layers_together)
     stored = {
@@ -170,14 +171,16 @@ def update_params(
     new_params, new_state = _update(
         grads, stored, held, groups=groups, rate=config.rate(step), config=config
     )
-    if wanted is not None:
-        # A choice of each entry: `lax.cond` copied all parameters first (1.2 GB for mT5-small).
-        new_params, new_state = jax.tree.map(
-            lambda new, old: jnp.where(wanted, new, old), (new_params, new_state), (held, stored)
-        )
-    return _apart(new_params, groups), {
+    grad_norm = optax.tree.norm(grads)
+    is_finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+    # A choice of each entry: `lax.cond` copied all parameters first (1.2 GB for mT5-small).
+    new_params, new_state = jax.tree.map(
+        lambda new, old: jnp.where(is_finite, new, old), (new_params, new_state), (held, stored)
+    )
+    new_state = {
         name: part if name == "count" else _apart(part, groups) for name, part in new_state.items()
     }
+    return _apart(new_params, groups), new_state, grad_norm
 
 
 def _update(grads, stored, params, *, groups, rate, config):

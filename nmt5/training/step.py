@@ -14,7 +14,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
-import optax
 
 from nmt5.core import features
 from nmt5.core.errors import ConfigError
@@ -264,18 +263,16 @@ def train_step(
     key = step_key(config.seed, state.step) if wants_dropout else None
     (loss, sums), grads = loss_and_grads(state.params, batch, config=config, dropout_key=key)
     with jax.named_scope(OPTIMIZER):
-        grad_norm = optax.tree.norm(grads)
-        is_finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
-        params, optimizer = update_params(
+        params, optimizer, grad_norm = update_params(
             grads,
             state.optimizer,
             state.params,
             step=state.step,
             config=config.optimizer,
-            wanted=is_finite,
+            loss=loss,
             layers_together=config.model.scan_layers,
         )
-    skipped = 1 - is_finite.astype(jnp.int32)
+    skipped = 1 - (jnp.isfinite(loss) & jnp.isfinite(grad_norm)).astype(jnp.int32)
     new_state = TrainState(
         step=state.step + 1,
         skipped_steps=state.skipped_steps + skipped,

@@ -53,7 +53,7 @@ def test_equals_the_rule_in_numpy(beta1):
     state = init_optimizer(params, config=config)
     for step in range(5):
         grads = _values(step + 1, scale=10.0**-step)
-        params, state = update_params(grads, state, params, step=jnp.int32(step), config=config)
+        params, state, _ = update_params(grads, state, params, step=jnp.int32(step), config=config)
         for name in SHAPES:
             expected[name] = _numpy_update(
                 grads[name],
@@ -81,7 +81,7 @@ def test_equals_optax_adafactor():
     reference_state = reference.init(theirs)
     for step in range(4):
         grads = _values(step + 1)
-        ours, state = update_params(grads, state, ours, step=jnp.int32(step), config=config)
+        ours, state, _ = update_params(grads, state, ours, step=jnp.int32(step), config=config)
         updates, reference_state = reference.update(grads, reference_state, theirs)
         theirs = optax.apply_updates(theirs, updates)
     for name in SHAPES:
@@ -94,7 +94,7 @@ def test_rate_follows_the_step_and_its_offset_not_the_count():
     assert float(OptimizerConfig().rate(0)) == pytest.approx(1e-2)
     params = {"scale": np.ones(4, np.float32)}
     state = init_optimizer(params, config=config)
-    after, _ = update_params(
+    after, _, _ = update_params(
         {"scale": np.ones(4, np.float32)}, state, params, step=jnp.int32(0), config=config
     )
     np.testing.assert_allclose(after["scale"], 1 - 1e-3, rtol=1e-6)
@@ -110,7 +110,7 @@ def test_absolute_rate_and_no_clipping():
     params = {"scale": np.full(4, 3.0, np.float32)}
     state = init_optimizer(params, config=config)
     grads = {"scale": np.array([1, -1, 2, 4], np.float32)}
-    after, _ = update_params(grads, state, params, step=jnp.int32(9), config=config)
+    after, _, _ = update_params(grads, state, params, step=jnp.int32(9), config=config)
     np.testing.assert_allclose(after["scale"], [2.5, 3.5, 2.5, 2.5], rtol=1e-6)
 
 
@@ -163,10 +163,9 @@ def test_layers_together_get_what_each_gets_alone(settings, wanted):
         return {"encoder": layers | {"norm": {"scale": np.ones(130, np.float32)}}}
 
     params, grads = values(0.1), values(1.0)
-    update = functools.partial(
-        update_params, step=jnp.int32(0), config=config, wanted=jnp.bool_(wanted)
-    )
-    alone = together = (params, init_optimizer(params, config=config))
+    loss = jnp.float32(1.0 if wanted else np.nan)
+    update = functools.partial(update_params, step=jnp.int32(0), config=config, loss=loss)
+    alone = together = (params, init_optimizer(params, config=config), 0.0)
     for _ in range(2):
         alone = update(grads, alone[1], alone[0])
         together = update(grads, together[1], together[0], layers_together=True)
