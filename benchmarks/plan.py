@@ -23,7 +23,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 ROWS = RESULTS / "plan_rows"
 
-# (size, topology, data, fsdp, tensor)
+# (size, topology, data, fsdp, tensor), and the attention where it is not "auto"
 RUN_FILES = {("xxl", "v5p:4x4x8"), ("xl", "v5p:4x4x4"), ("large", "v5e:8x8")}
 RUN_FILES |= {("base", "v5e:4x8"), ("small", "v5e:4x8")}
 PLANS = (
@@ -48,12 +48,14 @@ PLANS = (
     ("small", "v4:2x2x4", 16, 1, 1),
     ("small", "v5p:2x4x4", 32, 1, 1),
 )
+PLANS += tuple((*row, "pallas") for row in PLANS if row[:2] in RUN_FILES)
 
 
 def file_of(row):
     """Returns where a row is kept."""
-    size, topology, *mesh = row
-    return ROWS / f"{size}_{topology.replace(':', '_')}_{'x'.join(map(str, mesh))}.json"
+    size, topology, data, fsdp, tensor, *attention = row
+    parts = (size, topology.replace(":", "_"), f"{data}x{fsdp}x{tensor}", *attention)
+    return ROWS / f"{'_'.join(parts)}.json"
 
 
 def make(row):
@@ -64,11 +66,12 @@ def make(row):
     from nmt5.planning.topologies import find_topology
     from nmt5.training.run_config import RunConfig
 
-    size, name, data, fsdp, tensor = row
+    size, name, data, fsdp, tensor, *attention = row
     args = argparse.Namespace(
         gin_file=[f"gin/runs/nmt5_{size}.gin"],
         gin_bindings=[
-            f"MeshConfig.data={data}", f"MeshConfig.fsdp={fsdp}", f"MeshConfig.tensor={tensor}"
+            f"MeshConfig.data={data}", f"MeshConfig.fsdp={fsdp}", f"MeshConfig.tensor={tensor}",
+            *(f"model_config.attention_backend='{one}'" for one in attention),
         ],
         gin_scope="",
     )  # fmt: skip
@@ -93,6 +96,7 @@ def make(row):
         "product": plan.target.product,
         "devices": plan.num_devices,
         "mesh": [data, fsdp, tensor],
+        "attention": config.model.attention_backend,
         "rows": {key: value.rows for key, value in plan.layout.items()},
         "encoder_positions": plan.encoder_positions,
         "fits": memory.fits,
@@ -118,10 +122,10 @@ def make(row):
 def table(found):
     """Returns the table of rows."""
     lines = [
-        "| mT5 | topology (sold as) | devices | data x fsdp x tensor | fits | GiB/device of HBM | "
-        "sends GiB/device/step | arithmetic s | memory s | collectives s | bound, % of peak | "
-        "hours at 35% (chip-hours) |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| mT5 | topology (sold as) | devices | data x fsdp x tensor | attention | "
+        "fits | GiB/device of HBM | sends GiB/device/step | arithmetic s | memory s | "
+        "collectives s | bound, % of peak | hours at 35% (chip-hours) |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in found:
         fits = "yes" if row["fits"] else "**no**"
@@ -133,9 +137,9 @@ def table(found):
             bound = f"{row['roofline_utilisation']:.0%}"
         lines.append(
             f"| {row['size']} | {row['topology']} ({row['product']}) | {row['devices']} | "
-            f"{' x '.join(map(str, row['mesh']))} | {fits} | {row['gib']:.2f} of "
-            f"{row['hbm_gib']:.0f} | {sends} | {row['compute_seconds']:.3f} | {moves} | "
-            f"{comm} | {bound} | {row['hours_at_35']:.0f} "
+            f"{' x '.join(map(str, row['mesh']))} | {row['attention']} | {fits} | "
+            f"{row['gib']:.2f} of {row['hbm_gib']:.0f} | {sends} | "
+            f"{row['compute_seconds']:.3f} | {moves} | {comm} | {bound} | {row['hours_at_35']:.0f} "
             f"({row['hours_at_35'] * row['chips']:,.0f}) |"
         )
     return "\n".join(lines) + "\n"
