@@ -153,7 +153,9 @@ positions ({rows} rows). GiB are the compiler's buffers; half a GiB more must be
 code. Traffic with the main memory and collectives are counted in the program's text with the turns
 of its loops, arithmetic includes what is computed twice. The bound is the longest of arithmetic at
 the data sheet's peak, memory traffic at its, and collectives one after the other over one torus
-axis; in percent, the model's own operations at that bound. {number} of {planned} rows are there.
+axis; the attention kernels ("pallas") compute weights once more and move arrays of 64 in tiles of
+128, which neither column has; in percent, the model's own operations at that bound. {number} of
+{planned} rows are there.
 
 """
 

@@ -30,7 +30,7 @@ hypothesis.settings.load_profile("nmt5")
 def save_untrained():
     """Returns a function that writes `checkpoint_<step>` of an untrained tiny model into a run."""
 
-    def save(run, *, vocabulary, rows, step, seed=0):
+    def save(run, *, vocabulary, rows, step, seed=0, **model):
         # Here, so that tests without a model do not import one.
         import jax.numpy as jnp
 
@@ -38,7 +38,7 @@ def save_untrained():
         from nmt5.model.config import model_config
         from nmt5.model.parameters import init_params
 
-        config = model_config("tiny", vocab_size=rows)
+        config = model_config("tiny", vocab_size=rows, **model)
         description = manager.Description(
             step=step,
             model=config.to_dict(),

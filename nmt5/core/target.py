@@ -68,6 +68,11 @@ def split_by(array: jax.Array, *axes: str | None) -> jax.Array:
     return array if split is None else split(array, axes)
 
 
+def knows_devices() -> bool:
+    """Returns whether the program's devices are known, not only their platform."""
+    return _split.get() is not None
+
+
 def num_parts_of(axis: str) -> int:
     """Returns into how many parts a logical axis is split; 1 outside `tracing_for`."""
     split = _split.get()
@@ -77,7 +82,7 @@ def num_parts_of(axis: str) -> int:
 def map_over_devices(
     function: Callable, arrays: Sequence, *, split: Sequence, result_split: Sequence
 ) -> tuple:
-    """Calls a function on every device with its part of the arrays; outside `tracing_for` once.
+    """Calls a function on every device with its part of the arrays; without a split just once.
 
     For what XLA cannot split over devices by itself, such as kernels.
 
@@ -86,7 +91,10 @@ def map_over_devices(
       arrays: arrays, or None where the function takes None.
       split: for each array its dimensions' logical axes, None for a whole dimension; and None for
         an array that is None. What an axis is split into must divide the dimension.
-      result_split: the same for the results, which are put together from the devices' parts.
+      result_split: the same for the results.
+
+    Returns:
+      The results, put together from the devices' parts.
     """
     found = _split.get()
     if found is None:

@@ -66,12 +66,15 @@ class Recipe:
 def model_of_checkpoint(checkpoint: os.PathLike | str) -> ModelConfig:
     """Returns the model of a checkpoint of any format, without reading its arrays.
 
+    Its attention is "auto": what it was trained with may be for other devices than these.
+
     Raises:
       CheckpointError: missing, or of no T5-family model.
     """
     if is_native(checkpoint):
         description = read_description(find_checkpoint(checkpoint))
-        return ModelConfig.from_dict(description.model)
+        model = ModelConfig.from_dict(description.model)
+        return dataclasses.replace(model, attention_backend="auto")
     from nmt5.checkpoints import hub
     from nmt5.checkpoints.detect import open_checkpoint
 

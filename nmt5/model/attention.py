@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from nmt5.core.axes import BATCH, EMBED, JOINED_KV, LENGTH
-from nmt5.core.target import num_parts_of, split_by, target_platform
+from nmt5.core.target import knows_devices, num_parts_of, split_by, target_platform
 from nmt5.model.attention_tpu import attend_tpu, fits_vector_memory
 from nmt5.model.config import ModelConfig
 from nmt5.model.initializers import FAN_IN_NORMAL
@@ -49,10 +49,10 @@ def attend(
       bias_HTS: relative bias, the same for all rows; None in cross-attention.
       dropout_rate: dropout of attention weights; the mask is shared along the queries.
       dropout_key: randomness for it; None for no dropout.
-      backend: "auto" and "xla" are the code below. "pallas" is `attend_tpu` where a TPU is the
-        target and rows are short enough, "cudnn" is JAX's fused kernel on NVIDIA GPUs (bfloat16
-        only): neither holds the weights, and neither has run on its hardware yet, so compare
-        losses with "xla" before a long run. Elsewhere, and with dropout of weights, they are "xla".
+      backend: "auto" and "xla" are the code below. "pallas" is `attend_tpu` in a run's programs for
+        TPUs where rows are short enough, "cudnn" is JAX's fused kernel on NVIDIA GPUs (bfloat16
+        only). Neither holds the weights, and neither has run on its hardware yet, so compare losses
+        with "xla" before a long run. Elsewhere, and with dropout of weights, they are "xla".
 
     Returns:
       The attended values (B, T, H, K). The mask is data: it has no gradient.
@@ -62,7 +62,8 @@ def attend(
     if not wants_dropout:
         if backend == "pallas" and _suits_tpu_kernel(query_BTHK, key_BSHK):
             return attend_tpu(*arrays, mask, bias_HTS)
-        if backend == "cudnn" and target_platform() == "gpu":
+        is_bfloat16 = query_BTHK.dtype == jnp.bfloat16
+        if backend == "cudnn" and target_platform() == "gpu" and is_bfloat16:
             return _attend_cudnn(*arrays, mask.terms_B1TS, bias_HTS)
         if mask.causal and query_BTHK.shape[1] >= 2 * _CAUSAL_BLOCK:
             return _attend_causal(*arrays, mask.terms_B1TS, bias_HTS)
@@ -78,10 +79,14 @@ def attend(
 
 
 def _suits_tpu_kernel(query_BTHK, key_BSHK):
-    rows, num_queries, heads, _ = query_BTHK.shape
+    # On which TPU, and how rows lie over several, is known of a run's programs alone: evaluation
+    # and T5X's binaries take the kernels' checkpoints too.
+    if target_platform() != "tpu" or not knows_devices():
+        return False
+    rows, num_queries, heads, head_dim = query_BTHK.shape
     is_split_evenly = rows % num_parts_of(BATCH) == 0 and heads % num_parts_of(JOINED_KV) == 0
-    is_short = fits_vector_memory(num_queries, key_BSHK.shape[1])
-    return target_platform() == "tpu" and is_split_evenly and is_short
+    is_short = fits_vector_memory(num_queries, key_BSHK.shape[1], head_dim=head_dim)
+    return is_split_evenly and is_short
 
 
 def _weights(query_BTHK, key_BSHK, mask_B1TS, bias_HTS):

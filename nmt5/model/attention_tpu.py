@@ -7,8 +7,9 @@ T5's rows are short, so here a query meets all its keys at once and no softmax i
 parts. A head's bias lies in vector memory while all rows pass by, and so does its gradient, to
 which each row adds.
 
-A row and head then moves some 4 T K entries through the main memory, where scores and weights that
-are written down and read again move several times T S. The backward pass computes the weights anew.
+A row and head then moves some 4 T K entries through the main memory (twice that where K is half of
+a tile's 128 lanes); scores and weights that are written down and read again move several times T S.
+The backward pass computes the weights anew.
 """
 
 import functools
@@ -39,12 +40,20 @@ def has_vector_memory(device_kind: str) -> bool:
     return device_kind.startswith("TPU") and not device_kind.startswith(_TOO_SMALL)
 
 
-def fits_vector_memory(num_queries: int, num_keys: int) -> bool:
-    """Returns whether rows of these lengths are short enough for `attend_tpu`."""
-    # The bias and its gradient, each twice (one travels while one is used), and half a dozen
-    # arrays of some queries' scores; all of float32, at most.
-    whole, part = num_queries * num_keys, _queries_at_once(num_queries) * num_keys
-    return 4 * (4 * whole + 6 * part) <= _VECTOR_MEMORY_BYTES
+def fits_vector_memory(num_queries: int, num_keys: int, *, head_dim: int) -> bool:
+    """Returns whether rows of these lengths are short enough for `attend_tpu`, in any dtype."""
+    at_once, depth = _queries_at_once(num_queries), _in_lanes(head_dim)
+    # All but sums and scores twice: one part travels while one is used.
+    bias_and_gradient = 4 * num_queries * _in_lanes(num_keys)
+    keys_values_gradients_and_sums = (2 * 4 + 2) * num_keys * depth
+    queries = 2 * 3 * at_once * depth
+    scores = 6 * at_once * _in_lanes(num_keys)
+    needed = bias_and_gradient + keys_values_gradients_and_sums + queries + scores
+    return 4 * needed <= _VECTOR_MEMORY_BYTES
+
+
+def _in_lanes(length: int) -> int:
+    return -(-length // _LANES) * _LANES
 
 
 def _queries_at_once(num_queries: int) -> int:
@@ -70,6 +79,9 @@ def attend_tpu(
       value_BSHK: values.
       mask: who sees whom; T and S such that `fits_vector_memory`.
       bias_HTS: relative bias; None for none.
+
+    Returns:
+      The attended values (B, T, H, K).
     """
     return _forward(query_BTHK, key_BSHK, value_BSHK, mask, bias_HTS)[0]
 
@@ -87,7 +99,8 @@ def _forward(query_BTHK, key_BSHK, value_BSHK, mask, bias_HTS):
         split=(_IDS, _IDS, None if bias_HTS is None else _BIAS, _ROWS, _ROWS, _ROWS),
         result_split=(_ROWS,),
     )
-    return attended_BHTK.transpose(0, 2, 1, 3), (arrays, mask)
+    ids_alone = mask.replace(terms_B1TS=None)
+    return attended_BHTK.transpose(0, 2, 1, 3), (arrays, ids_alone)
 
 
 def _backward(residuals, d_attended_BTHK):

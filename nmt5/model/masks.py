@@ -30,7 +30,7 @@ class Mask(struct.PyTreeNode):
       causal: whether keys after a query's own position are hidden too (T = S).
     """
 
-    terms_B1TS: Float[Array, "B 1 T S"]
+    terms_B1TS: Float[Array, "B 1 #T S"]
     query_ids_BT: Int[Array, "B T"]
     key_ids_BS: Int[Array, "B S"]
     causal: bool = struct.field(pytree_node=False, default=False)

@@ -158,7 +158,11 @@ class ActivationSplit:
     def map(
         self, function: Callable, arrays: Sequence, *, split: Sequence, result_split: Sequence
     ) -> tuple:
-        """Calls a function on every device, as `nmt5.core.target.map_over_devices`."""
+        """Calls a function on every device, as `nmt5.core.target.map_over_devices`.
+
+        Raises:
+          ConfigError: the rules give two dimensions of an array to one mesh axis.
+        """
 
         def specs(arrays_axes):
             return tuple(

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 import dataclasses
 import functools
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -134,6 +134,22 @@ def init_optimizer(params: Params, *, config: OptimizerConfig) -> dict[str, Any]
     }
 
 
+class Update(NamedTuple):
+    """What came of an update.
+
+    Attributes:
+      params: the parameters.
+      state: the optimizer's state.
+      grad_norm: of the whole gradient.
+      is_finite: False if it was not made: parameters and state are those before.
+    """
+
+    params: Params
+    state: dict[str, Any]
+    grad_norm: jax.Array
+    is_finite: jax.Array
+
+
 def update_params(
     grads: Params,
     state: Mapping[str, Any],
@@ -143,7 +159,7 @@ def update_params(
     config: Any,
     loss: jax.Array | float = 0.0,
     layers_together: bool = False,
-) -> tuple[Params, dict[str, Any], jax.Array]:
+) -> Update:
     """Makes one update, unless the loss or a gradient is not finite.
 
     Args:
@@ -160,8 +176,6 @@ def update_params(
 
     Where devices hold whole parameters, small ones of one shape are worked on as one array too.
 
-    Returns:
-      The new parameters, the new state, and the norm of the gradient.
     """
     groups = _groups(params, layers_together=layers_together)
     stored = {
@@ -180,7 +194,7 @@ def update_params(
     new_state = {
         name: part if name == "count" else _apart(part, groups) for name, part in new_state.items()
     }
-    return _apart(new_params, groups), new_state, grad_norm
+    return Update(_apart(new_params, groups), new_state, grad_norm, is_finite)
 
 
 def _update(grads, stored, params, *, groups, rate, config):

@@ -263,7 +263,7 @@ def train_step(
     key = step_key(config.seed, state.step) if wants_dropout else None
     (loss, sums), grads = loss_and_grads(state.params, batch, config=config, dropout_key=key)
     with jax.named_scope(OPTIMIZER):
-        params, optimizer, grad_norm = update_params(
+        update = update_params(
             grads,
             state.optimizer,
             state.params,
@@ -272,12 +272,12 @@ def train_step(
             loss=loss,
             layers_together=config.model.scan_layers,
         )
-    skipped = 1 - (jnp.isfinite(loss) & jnp.isfinite(grad_norm)).astype(jnp.int32)
+    skipped = 1 - update.is_finite.astype(jnp.int32)
     new_state = TrainState(
         step=state.step + 1,
         skipped_steps=state.skipped_steps + skipped,
-        params=params,
-        optimizer=optimizer,
+        params=update.params,
+        optimizer=update.state,
     )
     metrics = {
         "objectives": sums,
@@ -285,7 +285,7 @@ def train_step(
             name: jnp.sum(group[features.ENCODER_INPUT_TOKENS] > 0) for name, group in batch.items()
         },
         "loss": loss,
-        "grad_norm": grad_norm,
+        "grad_norm": update.grad_norm,
         "learning_rate": config.optimizer.rate(state.step),
         "skipped": skipped,
     }

@@ -15,7 +15,7 @@ from nmt5.evaluation.protocol import ProtocolTask, Run
 from nmt5.evaluation.task_config import TaskConfig
 from nmt5.finetuning import runner
 from nmt5.finetuning.config import FinetuneConfig
-from nmt5.finetuning.trainer import Recipe
+from nmt5.finetuning.trainer import Recipe, model_of_checkpoint
 
 WORDS = ("red", "blue", "green", "one", "two", "cat")
 
@@ -122,6 +122,14 @@ def test_cut_examples_are_counted(tmp_path, monkeypatch):
 def test_mistakes_are_one_message(files, tmp_path, settings, message):
     with pytest.raises(ConfigError, match=message):
         main.run(words(files, tmp_path / "run", **settings))
+
+
+def test_attention_of_other_devices_is_left_behind(tmp_path, save_untrained):
+    vocabulary = Vocabulary.load("bytes")
+    save_untrained(tmp_path, vocabulary=vocabulary, rows=384, step=7, attention_backend="pallas")
+    found = model_of_checkpoint(tmp_path / "checkpoints" / "checkpoint_7")
+    assert found.attention_backend == "auto"
+    assert found.vocab_size == 384
 
 
 def test_faulty_records_are_named_before_training(files, tmp_path):

@@ -63,7 +63,13 @@ def example(kind, length, dtype):
     return query, key, value, None if kind == "cross" else bias, mask, real
 
 
-def value_and_gradients(backend, kind, length, dtype, split=None):
+def split_of(num_devices=1, **settings):
+    config = MeshConfig(**{"data": num_devices} | settings)
+    mesh = make_mesh(config, devices=jax.devices()[:num_devices])
+    return ActivationSplit(mesh, PRESETS[config.preset])
+
+
+def value_and_gradients(backend, kind, length, dtype, *, split):
     query, key, value, bias, mask, real = example(kind, length, dtype)
     seed = jax.random.normal(jax.random.key(1), query.shape) * real
 
@@ -88,38 +94,44 @@ def assert_equal(found, expected, *, bound):
 
 
 @pytest.mark.parametrize("dtype,bound", [("float32", 1e-5), ("bfloat16", 2e-2)])
-@pytest.mark.parametrize("length", [29, 384])
+@pytest.mark.parametrize("length", [29, 384, 512])
 @pytest.mark.parametrize("kind", ["encoder", "decoder", "cross"])
 def test_values_and_gradients_equal_those_of_xla(kind, length, dtype, bound, calls):
-    """In one piece and in three of 128 queries; what is padding has no value to compare."""
-    expected = value_and_gradients("xla", kind, length, dtype)
+    """In one piece, three of 128 queries and two of 256; padding has no value to compare."""
+    expected = value_and_gradients("xla", kind, length, dtype, split=None)
     assert not calls
-    found = value_and_gradients("pallas", kind, length, dtype)
+    found = value_and_gradients("pallas", kind, length, dtype, split=split_of())
     assert calls
     assert_equal(found, expected, bound=bound)
 
 
 @pytest.mark.parametrize("preset", ["mixed", "tensor_2d"])
 def test_split_over_eight_devices_it_is_the_same(preset, calls):
-    mesh = make_mesh(MeshConfig(data=2, fsdp=2, tensor=2, preset=preset))
-    split = ActivationSplit(mesh, PRESETS[preset])
+    split = split_of(8, data=2, fsdp=2, tensor=2, preset=preset)
     found = value_and_gradients("pallas", "decoder", 29, "float32", split=split)
     assert calls
-    assert_equal(found, value_and_gradients("xla", "decoder", 29, "float32"), bound=1e-5)
+    expected = value_and_gradients("xla", "decoder", 29, "float32", split=None)
+    assert_equal(found, expected, bound=1e-5)
 
 
-def test_rows_too_long_or_not_to_be_split_are_for_xla(calls):
-    assert attention_tpu.fits_vector_memory(1024, 1024)
-    assert not attention_tpu.fits_vector_memory(4096, 4096)
-    mesh = make_mesh(MeshConfig(data=8))  # for 4 rows
-    split = ActivationSplit(mesh, PRESETS["mixed"])
-    value_and_gradients(
-        "pallas", "cross", 9, "float32", target=lambda: tracing_for("cpu", split=split)
-    )
+@pytest.mark.parametrize("split", [None, split_of(8)], ids=["devices unknown", "4 rows over 8"])
+def test_what_the_kernels_are_not_for_is_for_xla(split, calls):
+    value_and_gradients("pallas", "cross", 9, "float32", split=split)
     assert not calls
 
 
 def test_on_other_platforms_the_setting_is_xla(monkeypatch, calls):
     monkeypatch.setattr(attention, "target_platform", lambda: "cpu")
-    value_and_gradients("pallas", "cross", 9, "float32")
+    value_and_gradients("pallas", "cross", 9, "float32", split=split_of())
+    assert not calls
+
+
+@pytest.mark.parametrize(
+    ("num_queries", "num_keys", "fits"),
+    [(1024, 1024, True), (229, 1024, True), (4096, 4096, False), (64, 16_384, False)],
+)
+def test_rows_must_fit_into_vector_memory(num_queries, num_keys, fits, monkeypatch, calls):
+    assert attention_tpu.fits_vector_memory(num_queries, num_keys, head_dim=64) == fits
+    monkeypatch.setattr(attention_tpu, "_VECTOR_MEMORY_BYTES", 1000)
+    value_and_gradients("pallas", "cross", 9, "float32", split=split_of())
     assert not calls
