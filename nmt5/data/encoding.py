@@ -56,7 +56,7 @@ def _is_sound(text: str) -> bool:
 
 
 def encode_examples(
-    examples: Sequence[Mapping[str, str]],
+    examples: Mapping[str, Sequence[str]],
     *,
     languages: tuple[str, ...],
     vocabulary: Vocabulary,
@@ -75,11 +75,11 @@ def encode_examples(
     half of a surrogate pair, which JSON can hold and UTF-8 cannot, as `BROKEN`.
 
     Args:
-      examples: `{language: text}`.
+      examples: `{language: [text, ...]}`.
       languages: one language, or two in the order of the record.
       vocabulary: the vocabulary.
       seed: seed of the source shard's keys.
-      first: index of `examples[0]` in the source shard.
+      first: index of the first example in the source shard.
       tally: receives the counts.
       max_document_tokens: the longest document that is kept whole.
       holds_ids: whether examples are token ids already.
@@ -87,21 +87,22 @@ def encode_examples(
     Returns:
       The kept examples with their keys.
     """
-    keys = position_keys(seed, first, len(examples))
-    texts = [example[language] for language in languages for example in examples]
-    broken = np.zeros(len(examples), bool)
+    count = len(examples[languages[0]])
+    keys = position_keys(seed, first, count)
+    texts = [text for language in languages for text in examples[language]]
+    broken = np.zeros(count, bool)
     if not holds_ids and not _is_sound("".join(texts)):
         sound = np.array([_is_sound(text) for text in texts], bool)
         broken = ~sound.reshape(len(languages), -1).all(axis=0)
         tally.dropped[BROKEN] += int(broken.sum())
-        texts = ["" if broken[at % len(examples)] else text for at, text in enumerate(texts)]
+        texts = ["" if broken[at % count] else text for at, text in enumerate(texts)]
     encoded = texts if holds_ids else vocabulary.encode_batch(texts)
     if len(languages) == 1:
         ids = [_document(ids, key, max_document_tokens, tally) for ids, key in zip(encoded, keys)]
         sides = [ids]
     else:
-        sides = [encoded[: len(examples)], encoded[len(examples) :]]
-    lengths = np.array([np.fromiter(map(len, side), np.int64, len(examples)) for side in sides])
+        sides = [encoded[:count], encoded[count:]]
+    lengths = np.array([np.fromiter(map(len, side), np.int64, count) for side in sides])
     kept = (lengths > 0).all(axis=0)
     if not kept.all():
         if empty := int((~kept & ~broken).sum()):

@@ -15,6 +15,7 @@ import contextlib
 import dataclasses
 import fcntl
 import functools
+import gc
 import logging
 import os
 import pathlib
@@ -273,7 +274,7 @@ def _run(
     groups = [set(names[i : i + at_once]) for i in range(0, len(names), at_once)]
     watching = watch(setting.path("notes"), units=len(units), callback=progress or (lambda _: None))
     try:
-        with watching:
+        with watching, _rare_collections():
             # One pipeline after the other: its steps are barriers, so what is finished when a run
             # is killed is what earlier pipelines made.
             for group in groups:
@@ -296,6 +297,20 @@ def _run(
         if user_error is None:
             raise
         raise user_error from error
+
+
+@contextlib.contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Lets Python look for cycles seldom: in millions of short lists of ids there are none.
+
+    With the looking switched off altogether a preparation took 9.0 instead of 9.7 s.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(100_000, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _beam_options(config: PrepareConfig) -> list[str]:

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 import dataclasses
 import functools
 import itertools
-import operator
 import os
 import pathlib
 import shutil
@@ -31,7 +30,6 @@ DIRECTORIES = ("runs", "notes", "corpora", "failures")
 # Their ids, as Python's numbers, stay in a core's cache: 4096 took 15% longer.
 _BATCH_EXAMPLES = 512
 _BATCH_CHARACTERS = 4 << 20
-_LOOK_EXAMPLES = 32  # how often a batch is measured
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -151,7 +149,7 @@ def _write_runs(setting: Setting, unit: Unit, tally: Tally) -> tuple[list[str], 
 
     for batch in _batches(_read(unit, tally), source.languages):
         block = encode(batch, first=first)
-        first += len(batch)
+        first += len(batch[source.languages[0]])
         blocks.append(block)
         gathered += block.values.nbytes
         num_bytes += block.values.nbytes
@@ -165,28 +163,28 @@ def _write_runs(setting: Setting, unit: Unit, tally: Tally) -> tuple[list[str], 
     return paths, num_bytes
 
 
-def _read(unit: Unit, tally: Tally) -> Iterator[dict[str, str]]:
+def _read(unit: Unit, tally: Tally) -> Iterator[dict[str, list[str]]]:
     try:
-        yield from unit.corpus.source.read(unit.split, unit.shard, tally.dropped)
+        yield from unit.corpus.source.read_columns(unit.split, unit.shard, tally.dropped)
     except StorageError as error:
         # A file that is missing is this corpus's fault alone, unlike a store that is full.
         raise DataError(str(error)) from error
 
 
 def _batches(
-    examples: Iterable[dict[str, str]], languages: tuple[str, ...]
-) -> Iterator[list[dict[str, str]]]:
-    """Yields lists of consecutive examples, few enough that long documents stay cheap to hold."""
-    examples = iter(examples)
-    batch, characters = [], 0
-    first_text = operator.itemgetter(languages[0])
-    while some := list(itertools.islice(examples, _LOOK_EXAMPLES)):
-        batch += some
-        characters += sum(map(len, map(first_text, some)))
-        if len(batch) >= _BATCH_EXAMPLES or characters >= _BATCH_CHARACTERS:
+    pieces: Iterable[dict[str, list[str]]], languages: tuple[str, ...]
+) -> Iterator[dict[str, list[str]]]:
+    """Joins consecutive examples, few enough that long documents stay cheap to hold."""
+    batch: dict[str, list[str]] = {language: [] for language in languages}
+    characters = 0
+    for piece in pieces:
+        for language in languages:
+            batch[language] += piece[language]
+        characters += sum(map(len, piece[languages[0]]))
+        if len(batch[languages[0]]) >= _BATCH_EXAMPLES or characters >= _BATCH_CHARACTERS:
             yield batch
-            batch, characters = [], 0
-    if batch:
+            batch, characters = {language: [] for language in languages}, 0
+    if batch[languages[0]]:
         yield batch
 
 
@@ -239,11 +237,11 @@ def write_shard(setting: Setting, task: _ShardTask) -> tuple[str, _WrittenShard]
             options = shard_files.SEGMENT_WRITER_OPTIONS
             records = _segments(text, segment_tokens=setting.segment_tokens)
         else:
-            block, num_records = block.in_key_order(), len(block)
+            num_records = len(block)
             options = shard_files.GROUPED_WRITER_OPTIONS
             records = shard_files.group_records(
-                block.values.astype("<i4", copy=False).tobytes(),
-                np.cumsum(block.lengths),
+                memoryview(block.values.astype("<i4", copy=False)).cast("B"),
+                *block.places_in_key_order(),
                 each=PAIRS_PER_RECORD,
             )
         with storage_faults("writing", path):

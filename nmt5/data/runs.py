@@ -39,13 +39,12 @@ class Block:
 
     def in_key_order(self) -> "Block":
         """Returns the examples by increasing key; those of equal keys keep their order."""
-        order = np.argsort(self.keys, kind="stable")
-        lengths = self.lengths[order]
-        starts = (np.cumsum(self.lengths) - self.lengths)[order]
+        starts, ends = self.places_in_key_order()
+        lengths = ends - starts
         values = np.empty_like(self.values)
         # Pieces bound the index array, which is twice as wide as the values that it picks.
         at = 0
-        for piece in range(0, len(order), _GATHERED_EXAMPLES):
+        for piece in range(0, len(lengths), _GATHERED_EXAMPLES):
             sizes = lengths[piece : piece + _GATHERED_EXAMPLES]
             first = starts[piece : piece + _GATHERED_EXAMPLES]
             total = int(sizes.sum())
@@ -53,7 +52,13 @@ class Block:
             index += np.arange(total)
             np.take(self.values, index, out=values[at : at + total])
             at += total
-        return Block(self.keys[order], lengths, values)
+        return Block(np.sort(self.keys), lengths, values)
+
+    def places_in_key_order(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns where each example begins and ends in `values`, int64, by increasing key."""
+        order = np.argsort(self.keys, kind="stable")
+        ends = np.cumsum(self.lengths)
+        return (ends - self.lengths)[order], ends[order]
 
 
 def concatenate(blocks: Sequence[Block]) -> Block:

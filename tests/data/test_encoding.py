@@ -15,8 +15,9 @@ class Digits:
 
 
 def encode(texts, *, languages=("fr",), tally=None, first=0, **settings):
+    columns = zip(*(text if isinstance(text, tuple) else (text,) for text in texts))
     return encode_examples(
-        [dict(zip(languages, text if isinstance(text, tuple) else (text,))) for text in texts],
+        dict(zip(languages, columns)),
         languages=languages,
         vocabulary=Digits(),
         seed=5,

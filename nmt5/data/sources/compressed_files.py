@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 import contextlib
 import gzip
 import io
+import itertools
 import lzma
 from typing import IO, Any
 import zipfile
@@ -121,7 +122,15 @@ def _zip_member(
 
 
 def read_lines(path: str, *, on_bad_line: str, dropped: Counter[str]) -> Iterator[str | None]:
-    r"""Yields the lines of a UTF-8 file without their ends, split at \n only.
+    """Yields the lines of a UTF-8 file one by one, as `read_line_blocks`."""
+    blocks = read_line_blocks(path, on_bad_line=on_bad_line, dropped=dropped)
+    return itertools.chain.from_iterable(blocks)
+
+
+def read_line_blocks(
+    path: str, *, on_bad_line: str, dropped: Counter[str]
+) -> Iterator[Sequence[str | None]]:
+    r"""Yields the lines of a UTF-8 file without their ends, split at \n only, many at a time.
 
     A carriage return before \n goes with it, a byte order mark at the start of the file too.
     (Python's `splitlines` also splits at U+2028 and U+0085 and so shifts parallel files.)
@@ -147,9 +156,9 @@ def read_lines(path: str, *, on_bad_line: str, dropped: Counter[str]) -> Iterato
                 continue
             lines = _decode(head, path, number, on_bad_line, dropped)
             number += len(lines)
-            yield from lines
+            yield lines
     if rest:
-        yield from _decode(rest, path, number, on_bad_line, dropped)
+        yield _decode(rest, path, number, on_bad_line, dropped)
 
 
 def _decode(

@@ -3,12 +3,15 @@
 from collections import Counter
 from collections.abc import Iterator
 import dataclasses
+import itertools
 import operator
 
 from nmt5.core.errors import ConfigError, DataError, unknown_name
-from nmt5.data.sources.compressed_files import DROP, read_lines
+from nmt5.data.sources.compressed_files import DROP, read_line_blocks
 from nmt5.data.sources.scores import ScoreLimit
 from nmt5.data.sources.text_files import FileSource
+
+_LINES_AT_ONCE = 512
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,31 +57,57 @@ class TsvSource(FileSource):
           DataError: a bad line, a missing column or a score that is no number, with file and line.
           StorageError: the file is missing.
         """
+        for texts in self.read_columns(split, shard, dropped):
+            for example in zip(*texts.values()):
+                yield dict(zip(self.languages, example))
+
+    def read_columns(
+        self, split: str, shard: str, dropped: Counter[str]
+    ) -> Iterator[dict[str, list[str]]]:
+        """Yields the examples of a file, many at a time; raises as `read`."""
         path = self.existing(shard)
-        lines = read_lines(path, on_bad_line=self.on_bad_line, dropped=dropped)
-        columns = self._numbers(next(lines, None) if self.header else None, path)
-        first = 2 if self.header else 1
-        languages, score = self.languages, self.score
-        most = max(columns)
-        # Python's lock is what several workers wait for, so each line costs as little as it can.
-        text = operator.itemgetter(*columns[: len(languages)])
+        blocks = read_line_blocks(path, on_bad_line=self.on_bad_line, dropped=dropped)
+        first = next(blocks, [])
+        columns = self._numbers(first[0] if self.header and first else None, path)
+        number, skipped = 1, int(self.header)
+        for block in itertools.chain([first], blocks):
+            for at in range(skipped, len(block), _LINES_AT_ONCE):
+                rows = self._rows(
+                    block[at : at + _LINES_AT_ONCE], columns, path, number + at, dropped
+                )
+                yield {
+                    language: list(map(operator.itemgetter(column), rows))
+                    for language, column in zip(self.languages, columns)
+                }
+            number, skipped = number + len(block), 0
+
+    def _rows(self, lines, columns, path, first, dropped) -> list[list[str]]:
+        """Returns the fields of the lines from number `first` on that are kept."""
+        rows = [line.split("\t") for line in lines if line is not None]
+        is_sound = len(rows) == len(lines) and min(map(len, rows)) > max(columns)
+        if is_sound and self.score is None:
+            return rows
+        kept = []
         for number, line in enumerate(lines, first):
             if line is None:
                 continue
             fields = line.split("\t")
-            if len(fields) <= most:
+            if len(fields) <= max(columns):
                 if self.on_bad_line == DROP:
                     dropped["missing column"] += 1
                     continue
                 raise DataError(
-                    f"{path}: line {number}: {len(fields)} columns, expected at least {most + 1}; "
-                    "mend the line, choose other columns, or set on_bad_line='drop'"
+                    f"{path}: line {number}: {len(fields)} columns, expected at least "
+                    f"{max(columns) + 1}; mend the line, choose other columns, or set "
+                    "on_bad_line='drop'"
                 )
-            if score and not score.keeps(fields[columns[-1]], place=f"{path}: line {number}"):
+            if self.score and not self.score.keeps(
+                fields[columns[-1]], place=f"{path}: line {number}"
+            ):
                 dropped["low score"] += 1
                 continue
-            texts = text(fields)
-            yield dict(zip(languages, texts if len(languages) > 1 else (texts,)))
+            kept.append(fields)
+        return kept
 
     def _all_columns(self) -> tuple[int | str, ...]:
         return self.columns + ((self.score.column,) if self.score else ())
