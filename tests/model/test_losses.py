@@ -100,8 +100,9 @@ def test_values_and_gradients_equal_whole_logits(
     for name, value in expected.items():
         np.testing.assert_allclose(getattr(sums, name), value, rtol=2e-6, err_msg=name)
     for ours, theirs in zip(grads, expected_grads):
-        # Entries are differences, p - q, of numbers as large as the largest entry.
-        bound = 4 * np.finfo(np.float32).eps * float(jnp.max(jnp.abs(theirs)))
+        # Entries are differences, p - q, of numbers as large as the largest entry, added up in an
+        # order that depends on the CPU: up to 4.4 roundings were found.
+        bound = 8 * np.finfo(np.float32).eps * float(jnp.max(jnp.abs(theirs)))
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=bound)
 
 
