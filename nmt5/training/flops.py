@@ -114,7 +114,8 @@ def peak_flops_per_second(devices: list[jax.Device]) -> float | None:
       Operations per second; None for an accelerator that is not in the table.
     """
     if devices[0].platform == "cpu":
-        return measured_matmul_flops_per_second(size=1024)  # a start need not wait for a larger one
+        # A start need not wait for larger ones; the more, the likelier one is undisturbed.
+        return measured_matmul_flops_per_second(size=1024, repeats=10)
     for pattern, peak in _PEAKS:
         if re.search(pattern, devices[0].device_kind, re.IGNORECASE):
             return peak * len(devices)

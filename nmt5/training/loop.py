@@ -193,6 +193,8 @@ class _Run:
             say=self._progress.say,
             steps=profile_steps if group().is_first else 0,
         )
+        # Measured on a CPU, so before anything else keeps it busy.
+        peak = peak_flops_per_second(list(self._program.mesh.devices.flat))
         # The first batches are made in a thread while the step is compiled in this one.
         self._batches = Ahead(
             placed_batches(batches, sharding=self._program.rows_sharding), name="feed"
@@ -214,7 +216,7 @@ class _Run:
         self._recorder = Recorder(
             flops_per_step=train_flops(config.model, self._layout),
             positions_per_step=positions(self._layout),
-            peak_flops_per_second=peak_flops_per_second(list(self._program.mesh.devices.flat)),
+            peak_flops_per_second=peak,
             bad_numbers=BadNumbers(
                 self._directory,
                 max_in_a_row=config.train.max_skipped_steps,
