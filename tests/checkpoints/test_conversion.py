@@ -113,6 +113,7 @@ def test_t5x_to_nmt5_and_back_keeps_parameters_slots_and_step(format, samples, t
 MORE_THAN_ONE = CONFIGS.filter(lambda c: min(c.emb_dim, c.mlp_dim, c.joined_dim) > 1)
 
 
+@pytest.mark.slow
 @settings(max_examples=10)
 @given(config=MORE_THAN_ONE, seed=st.integers(0, 99), step=st.integers(0, 2**31 - 1))
 def test_any_t5x_checkpoint_to_nmt5_and_back_is_the_identity(

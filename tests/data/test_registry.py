@@ -148,7 +148,7 @@ def test_validation_and_shards():
     assert sorted(halves[0] + halves[1]) == sorted(whole) and len(halves[0]) == 100
 
 
-@pytest.mark.parametrize("inputs_length", [64, 256])
+@pytest.mark.parametrize("inputs_length", [64, pytest.param(256, marks=pytest.mark.slow)])
 def test_mixture_carries_the_share_of_encoder_tokens(inputs_length):
     lengths = {"inputs": inputs_length, "targets": 128}
     code = registry.find_vocabulary().encode("<2fr> ")[0], registry.find_vocabulary().encode("<2")

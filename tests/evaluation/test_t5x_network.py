@@ -31,6 +31,7 @@ def fresh(config):
     return variables, jax.tree.map(lambda leaf: 3.0 * leaf, variables["params"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_step_by_step_gives_the_logits_of_decode_step(config):
     variables, params = fresh(config)

@@ -49,7 +49,7 @@ def logits_and_gradients(config, seed=0):
 @pytest.mark.parametrize(
     ("config", "way"),
     [
-        (MT5, {"scan_layers": True, "remat": "full"}),
+        pytest.param(MT5, {"scan_layers": True, "remat": "full"}, marks=pytest.mark.slow),
         (MT5, {"remat": "minimal"}),
         (UMT5, {"scan_layers": True}),
     ],

@@ -220,6 +220,7 @@ def test_a_batch_in_parts_gives_the_same_update(state, microbatches, factor):
     jax.tree.map_with_path(assert_equal, results(config), results(whole_config))
 
 
+@pytest.mark.slow
 def test_parts_need_less_memory_and_the_state_is_donated(state):
     def memory(microbatches):
         config = dataclasses.replace(CONFIG, microbatches=microbatches)
