@@ -177,6 +177,8 @@ def update_params(
     Where devices hold whole parameters, small ones of one shape are worked on as one array too.
 
     """
+    # Of the leaves: of the groups it would keep all gradients at once (0.6 GiB for mT5-Base on v4).
+    grad_norm = optax.tree.norm(grads)
     groups = _groups(params, layers_together=layers_together)
     stored = {
         name: tree if name == "count" else _together(tree, groups) for name, tree in state.items()
@@ -185,7 +187,6 @@ def update_params(
     new_params, new_state = _update(
         grads, stored, held, groups=groups, rate=config.rate(step), config=config
     )
-    grad_norm = optax.tree.norm(grads)
     is_finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
     # A choice of each entry: `lax.cond` copied all parameters first (1.2 GB for mT5-small).
     new_params, new_state = jax.tree.map(
