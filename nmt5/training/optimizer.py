@@ -175,7 +175,6 @@ def update_params(
         one by one took five sixths of the operations in its step's program.
 
     Where devices hold whole parameters, small ones of one shape are worked on as one array too.
-
     """
     # Of the leaves: of the groups it would keep all gradients at once (0.6 GiB for mT5-Base on v4).
     grad_norm = optax.tree.norm(grads)
