@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 import dataclasses
 import functools
 import re
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -134,22 +134,6 @@ def init_optimizer(params: Params, *, config: OptimizerConfig) -> dict[str, Any]
     }
 
 
-class Update(NamedTuple):
-    """What came of an update.
-
-    Attributes:
-      params: the parameters.
-      state: the optimizer's state.
-      grad_norm: of the whole gradient.
-      is_finite: False if it was not made: parameters and state are those before.
-    """
-
-    params: Params
-    state: dict[str, Any]
-    grad_norm: jax.Array
-    is_finite: jax.Array
-
-
 def update_params(
     grads: Params,
     state: Mapping[str, Any],
@@ -157,10 +141,10 @@ def update_params(
     *,
     step: jax.Array,
     config: Any,
-    loss: jax.Array | float = 0.0,
+    wanted: jax.Array | None = None,
     layers_together: bool = False,
-) -> Update:
-    """Makes one update, unless the loss or a gradient is not finite.
+) -> tuple[Params, dict[str, Any]]:
+    """Makes one update.
 
     Args:
       grads: tree like `params`.
@@ -168,16 +152,16 @@ def update_params(
       params: float32 parameters.
       step: the run's step, for the learning rate.
       config: the `OptimizerConfig`.
-      loss: scalar on the device. If it or the gradient's norm is not finite, parameters and state
-        stay as they are.
+      wanted: bool scalar on the device; False leaves parameters and state as they are.
       layers_together: works on what differs in the layer's number alone as one array. The numbers
         are the same, but the program does not grow with the layers: updating mT5-XXL's 552 arrays
         one by one took five sixths of the operations in its step's program.
 
     Where devices hold whole parameters, small ones of one shape are worked on as one array too.
+
+    Returns:
+      The new parameters and the new state.
     """
-    # Of the leaves: of the groups it would keep all gradients at once (0.6 GiB for mT5-Base on v4).
-    grad_norm = optax.tree.norm(grads)
     groups = _groups(params, layers_together=layers_together)
     stored = {
         name: tree if name == "count" else _together(tree, groups) for name, tree in state.items()
@@ -186,15 +170,14 @@ def update_params(
     new_params, new_state = _update(
         grads, stored, held, groups=groups, rate=config.rate(step), config=config
     )
-    is_finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
-    # A choice of each entry: `lax.cond` copied all parameters first (1.2 GB for mT5-small).
-    new_params, new_state = jax.tree.map(
-        lambda new, old: jnp.where(is_finite, new, old), (new_params, new_state), (held, stored)
-    )
-    new_state = {
+    if wanted is not None:
+        # A choice of each entry: `lax.cond` copied all parameters first (1.2 GB for mT5-small).
+        new_params, new_state = jax.tree.map(
+            lambda new, old: jnp.where(wanted, new, old), (new_params, new_state), (held, stored)
+        )
+    return _apart(new_params, groups), {
         name: part if name == "count" else _apart(part, groups) for name, part in new_state.items()
     }
-    return Update(_apart(new_params, groups), new_state, grad_norm, is_finite)
 
 
 def _update(grads, stored, params, *, groups, rate, config):

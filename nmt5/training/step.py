@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
+import optax
 
 from nmt5.core import features
 from nmt5.core.errors import ConfigError
@@ -263,21 +264,23 @@ def train_step(
     key = step_key(config.seed, state.step) if wants_dropout else None
     (loss, sums), grads = loss_and_grads(state.params, batch, config=config, dropout_key=key)
     with jax.named_scope(OPTIMIZER):
-        update = update_params(
+        grad_norm = optax.tree.norm(grads)
+        is_finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+        params, optimizer = update_params(
             grads,
             state.optimizer,
             state.params,
             step=state.step,
             config=config.optimizer,
-            loss=loss,
+            wanted=is_finite,
             layers_together=config.model.scan_layers,
         )
-    skipped = 1 - update.is_finite.astype(jnp.int32)
+    skipped = 1 - is_finite.astype(jnp.int32)
     new_state = TrainState(
         step=state.step + 1,
         skipped_steps=state.skipped_steps + skipped,
-        params=update.params,
-        optimizer=update.state,
+        params=params,
+        optimizer=optimizer,
     )
     metrics = {
         "objectives": sums,
@@ -285,7 +288,7 @@ def train_step(
             name: jnp.sum(group[features.ENCODER_INPUT_TOKENS] > 0) for name, group in batch.items()
         },
         "loss": loss,
-        "grad_norm": update.grad_norm,
+        "grad_norm": grad_norm,
         "learning_rate": config.optimizer.rate(state.step),
         "skipped": skipped,
     }
