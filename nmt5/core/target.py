@@ -82,7 +82,7 @@ def num_parts_of(axis: str) -> int:
 def map_over_devices(
     function: Callable, arrays: Sequence, *, split: Sequence, result_split: Sequence
 ) -> tuple:
-    """Calls a function on every device with its part of the arrays; without a split just once.
+    """Calls a function on every device with its part of the arrays, where `knows_devices`.
 
     For what XLA cannot split over devices by itself, such as kernels.
 
@@ -96,7 +96,4 @@ def map_over_devices(
     Returns:
       The results, put together from the devices' parts.
     """
-    found = _split.get()
-    if found is None:
-        return function(*arrays)
-    return found.map(function, arrays, split=split, result_split=result_split)
+    return _split.get().map(function, arrays, split=split, result_split=result_split)

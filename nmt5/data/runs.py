@@ -39,7 +39,8 @@ class Block:
 
     def in_key_order(self) -> "Block":
         """Returns the examples by increasing key; those of equal keys keep their order."""
-        starts, ends = self.places_in_key_order()
+        order = np.argsort(self.keys, kind="stable")
+        starts, ends = self._places(order)
         lengths = ends - starts
         values = np.empty_like(self.values)
         # Pieces bound the index array, which is twice as wide as the values that it picks.
@@ -52,11 +53,13 @@ class Block:
             index += np.arange(total)
             np.take(self.values, index, out=values[at : at + total])
             at += total
-        return Block(np.sort(self.keys), lengths, values)
+        return Block(self.keys[order], lengths, values)
 
     def places_in_key_order(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns where each example begins and ends in `values`, int64, by increasing key."""
-        order = np.argsort(self.keys, kind="stable")
+        return self._places(np.argsort(self.keys, kind="stable"))
+
+    def _places(self, order):
         ends = np.cumsum(self.lengths)
         return (ends - self.lengths)[order], ends[order]
 

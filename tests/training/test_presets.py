@@ -116,7 +116,7 @@ FORMS = {
 
 
 # A compilation for eight devices each: one for every day, the others with the slow tests.
-FAST = {("tensor_2d", "plain")}
+FAST = {("tensor_2d", "scanned_remat")}
 
 
 @pytest.mark.parametrize(
