@@ -194,8 +194,9 @@ def test_config_faults():
 def test_a_batch_in_parts_gives_the_same_update(state, microbatches, factor):
     """To a millionth of each array's largest value: elements near 0 are sums that cancel.
 
-    Gradients have 4 millionths, as the bias's sums over all positions cancel most: 1.15 were found
-    on a CPU with wider vectors, below 1 on others.
+    Products of fewer rows round otherwise on some CPUs, which shows most in position biases (their
+    gradients cancel). So gradients may also differ by twice what they do when empty rows are added
+    to the whole batch, which changes the products' shapes and nothing else.
 
     The last rows of each group are empty, so the parts have different numbers of targets.
     """
@@ -205,19 +206,27 @@ def test_a_batch_in_parts_gives_the_same_update(state, microbatches, factor):
 
     def results(config):
         gradient = jax.jit(functools.partial(loss_and_grads, config=config))
-        (loss, _), grads = gradient(state.params, BATCH)
-        new, metrics = jax.jit(functools.partial(train_step, config=config))(state, BATCH)
-        # The optimizer's slots are means of squares, whose error is twice as large.
-        slots = jax.tree.map(lambda x: np.sqrt(np.abs(x)), new.optimizer)
-        return {"loss": loss, "grads": grads, "params": new.params, "slots": slots} | metrics
+        step = jax.jit(functools.partial(train_step, config=config))
 
-    def assert_equal(path, part, whole):
-        is_gradient = path[0].key in ("grads", "slots")
-        bound = (4e-6 if is_gradient else 1e-6) * np.abs(whole).max()
+        def of(batch):
+            (loss, _), grads = gradient(state.params, batch)
+            new, metrics = step(state, batch)
+            # The optimizer's slots are means of squares, whose error is twice as large.
+            slots = jax.tree.map(lambda x: np.sqrt(np.abs(x)), new.optimizer)
+            return {"loss": loss, "grads": grads, "params": new.params, "slots": slots} | metrics
+
+        return of
+
+    def assert_equal(path, part, whole, longer):
+        bound = 1e-6 * np.abs(whole).max()
+        if path[0].key in ("grads", "slots"):
+            bound = max(bound, 2 * np.abs(longer - whole).max())
         name = jax.tree_util.keystr(path)
         np.testing.assert_allclose(part, whole, rtol=0, atol=bound, err_msg=name)
 
-    jax.tree.map_with_path(assert_equal, results(config), results(whole_config))
+    whole = results(whole_config)
+    longer = whole(jax.tree.map(lambda rows: np.pad(rows, ((0, len(rows)), (0, 0))), BATCH))
+    jax.tree.map_with_path(assert_equal, results(config)(BATCH), whole(BATCH), longer)
 
 
 @pytest.mark.slow
