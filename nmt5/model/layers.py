@@ -232,7 +232,9 @@ class RelativeBias(nn.Module):
             num_buckets=cfg.relative_buckets,
             max_distance=cfg.relative_max_distance,
         )
-        return table_HR.astype(cfg.dtype)[:, buckets_TS]
+        # Cast afterwards: a bucket's gradient is a sum over up to T S positions, and in bfloat16 a
+        # sum of equal terms stops growing at 256 of them.
+        return table_HR[:, buckets_TS].astype(cfg.dtype)
 
 
 def length_dropout(config: ModelConfig) -> nn.Dropout:
