@@ -57,6 +57,19 @@ def test_line_numbers_count_the_header(tmp_path):
         read(source(tmp_path, "en\tfr\na\tb\nc\n", columns=("en", "fr"), header=True))
 
 
+def test_lines_are_numbered_through_all_blocks_of_a_file(tmp_path):
+    """Over a megabyte, so more than is read at once; every fault is one line's."""
+    lines = ["en\tfr", *(f"{i}\t{'x' * 60}{i}" for i in range(40_000))]
+    lines[30_000] = "no tab"
+    settings = {"columns": ("en", "fr"), "header": True}
+    with pytest.raises(DataError, match=r"x\.tsv: line 30001: 1 columns"):
+        read(source(tmp_path, "\n".join(lines), **settings))
+    dropped = Counter()
+    found = read(source(tmp_path, "\n".join(lines), on_bad_line="drop", **settings), dropped)
+    assert [int(en) for en, _ in found] == [i for i in range(40_000) if i != 29_999]
+    assert dropped == {"missing column": 1}
+
+
 def test_scores(tmp_path):
     text = "1.2\ta\tb\n1.05\tc\td\n0.9\te\tf\n"
     dropped = Counter()
