@@ -34,6 +34,7 @@ setup(
         "orbax-checkpoint>=0.12.0",
         "tensorstore>=0.1.80",
         "apache-beam>=2.77",
+        "loky>=3.5",
         # TensorFlow only behind SeqIO and TFDS, so the CPU build serves every machine.
         "tensorflow-cpu>=2.21",
         # Text, shapes, scores.

@@ -47,6 +47,19 @@ class Tally:
             self.lengths.setdefault(language, Counter()).update(histogram)
 
 
+def _encode_if_sound(texts: list[str], vocabulary: Vocabulary) -> list[list[int]] | None:
+    """Returns the ids of all texts, or None if one is broken: few are, and looking costs time."""
+    if "\x00" in "".join(texts):
+        return None
+    try:
+        return vocabulary.encode_batch(texts)
+    except (TypeError, UnicodeEncodeError):
+        # SentencePiece says of a string with half a surrogate pair that it is none.
+        if all(map(_is_sound, texts)):
+            raise
+        return None
+
+
 def _is_sound(text: str) -> bool:
     try:
         text.encode()
@@ -91,12 +104,13 @@ def encode_examples(
     keys = position_keys(seed, first, count)
     texts = [text for language in languages for text in examples[language]]
     broken = np.zeros(count, bool)
-    if not holds_ids and not _is_sound("".join(texts)):
+    encoded = texts if holds_ids else _encode_if_sound(texts, vocabulary)
+    if encoded is None:
         sound = np.array([_is_sound(text) for text in texts], bool)
         broken = ~sound.reshape(len(languages), -1).all(axis=0)
         tally.dropped[BROKEN] += int(broken.sum())
         texts = ["" if broken[at % count] else text for at, text in enumerate(texts)]
-    encoded = texts if holds_ids else vocabulary.encode_batch(texts)
+        encoded = vocabulary.encode_batch(texts)
     if len(languages) == 1:
         ids = [_document(ids, key, max_document_tokens, tally) for ids, key in zip(encoded, keys)]
         sides = [ids]

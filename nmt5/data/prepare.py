@@ -16,11 +16,13 @@ import dataclasses
 import fcntl
 import functools
 import gc
+import itertools
 import logging
 import os
 import pathlib
 import re
 import shutil
+import uuid
 
 from nmt5.core import errors
 from nmt5.core.errors import ConfigError, DataError, StorageError, UserError
@@ -31,6 +33,7 @@ from nmt5.data.prepare_progress import Progress, watch
 from nmt5.data.sources.base import Corpus, TextSource
 from nmt5.data.sources.seqio_task import SeqioTaskSource
 from nmt5.data.vocabulary import Vocabulary
+from nmt5.data.worker_processes import collect_seldom, worker_processes
 
 MIB = 1 << 20
 LOCAL_RUNNER = "local"
@@ -38,6 +41,8 @@ _TEMPORARY = ".prepare"
 # A pipeline takes two seconds to begin and end, whatever it works on.
 _CORPORA_AT_ONCE = 16
 _SHOWN_FAILURES = 5
+# Worker processes take 0.4 s to start, these bytes of text about a second and a half on two cores.
+_LARGE_BYTES = 32 * MIB
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,10 +53,10 @@ class PrepareConfig:
       store: directory of the store, on a file system that all workers see.
       vocabulary: what `Vocabulary.load` takes.
       segment_tokens: ids per monolingual record; 1,137 become 1,024 inputs under span corruption.
-      runner: "local" (in this process, threads) or the name of a Beam runner.
+      runner: "local" (this machine) or the name of a Beam runner.
       runner_options: further Beam options, for example "--direct_running_mode=multi_processing".
-      num_workers: threads of the local runner; 0 is one per core. With one more, all waited longer
-        for Python's lock than cores idled without it.
+      num_workers: of the local runner; 0 is one per core. They are processes, but threads for a
+        few files, and for sources that need more than files (TFDS, SeqIO, classes of your own).
       shard_bytes: ids per output shard, in bytes of 4-byte ids.
       run_bytes: ids that a worker gathers before it sorts and writes them.
 
@@ -217,9 +222,10 @@ def _state(root: pathlib.Path, corpus: Corpus, fingerprint: str) -> str:
 def _temporary_directory(root: pathlib.Path) -> Iterator[str]:
     """Gives a directory for runs within the store, for one `prepare` at a time; removes it after.
 
-    What a killed run left is removed at the next start: its lock is free then.
+    What a killed run left is removed at the next start: its lock is free then. The name is another
+    each time, as worker processes of a killed run may write on for a moment.
     """
-    temporary = root / _TEMPORARY
+    temporary = root / _TEMPORARY / uuid.uuid4().hex
     with storage_faults("preparing", root):
         root.mkdir(parents=True, exist_ok=True)
         lock = open(root / f"{_TEMPORARY}.lock", "w")  # noqa: SIM115 - held until the end
@@ -231,14 +237,14 @@ def _temporary_directory(root: pathlib.Path) -> Iterator[str]:
                 f"prepare: {root}: another `nmt5 prepare` is writing to this store; wait for it to "
                 "end"
             ) from error
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(root / _TEMPORARY, ignore_errors=True)
         try:
             with storage_faults("preparing", temporary):
                 for name in steps.DIRECTORIES:
                     (temporary / name).mkdir(parents=True)
             yield os.fspath(temporary)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(root / _TEMPORARY, ignore_errors=True)
 
 
 def _units(corpora: Iterable[Corpus]) -> list[steps.Unit]:
@@ -274,7 +280,7 @@ def _run(
     groups = [set(names[i : i + at_once]) for i in range(0, len(names), at_once)]
     watching = watch(setting.path("notes"), units=len(units), callback=progress or (lambda _: None))
     try:
-        with watching, _rare_collections():
+        with watching, _workers(config, setting):
             # One pipeline after the other: its steps are barriers, so what is finished when a run
             # is killed is what earlier pipelines made.
             for group in groups:
@@ -300,28 +306,45 @@ def _run(
 
 
 @contextlib.contextmanager
-def _rare_collections() -> Iterator[None]:
-    """Lets Python look for cycles seldom: in millions of short lists of ids there are none.
-
-    With the looking switched off altogether a preparation took 9.0 instead of 9.7 s.
-    """
+def _workers(config: PrepareConfig, setting: steps.Setting) -> Iterator[None]:
+    """Starts worker processes if there is work enough for them; else suits this one to threads."""
+    if config.runner == LOCAL_RUNNER and _file_bytes(setting.corpora.values()) >= _LARGE_BYTES:
+        with worker_processes(setting.temporary, _num_workers(config)):
+            yield
+        return
     before = gc.get_threshold()
-    gc.set_threshold(100_000, *before[1:])
+    collect_seldom()
     try:
         yield
     finally:
         gc.set_threshold(*before)
 
 
+def _file_bytes(corpora: Iterable[Corpus]) -> int:
+    """Returns the bytes of files that worker processes can read, or of some that are enough."""
+    total = 0
+    sources = [corpus.source for corpus in corpora if corpus.source.needs_files_alone]
+    for _, states, wrapped in map(_source_identity, sources):
+        states = itertools.chain(states, *(inner_states for _, inner_states, _ in wrapped))
+        total += sum(length for _, length, _ in states)
+        if total >= _LARGE_BYTES:
+            break
+    return total
+
+
+def _num_workers(config: PrepareConfig) -> int:
+    return config.num_workers or len(os.sched_getaffinity(0))
+
+
 def _beam_options(config: PrepareConfig) -> list[str]:
     if config.runner != LOCAL_RUNNER:
         return [f"--runner={config.runner}", *config.runner_options]
-    # Threads: SentencePiece works outside Python's lock, and worker processes take 8 s to start.
+    # Threads: what is worth a process they hand to one, and Beam's own take 8 s to start.
     return [
         # Named directly: "DirectRunner" may turn to a runner that is downloaded first.
         "--runner=FnApiRunner",
         "--direct_running_mode=multi_threading",
-        f"--direct_num_workers={config.num_workers or len(os.sched_getaffinity(0))}",
+        f"--direct_num_workers={_num_workers(config)}",
         *config.runner_options,
     ]
 

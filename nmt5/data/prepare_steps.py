@@ -22,6 +22,7 @@ from nmt5.data.encoding import Tally, encode_examples
 from nmt5.data.prepare_progress import UnitNotes
 from nmt5.data.sources.base import Corpus
 from nmt5.data.vocabulary import Vocabulary
+from nmt5.data.worker_processes import call
 
 TRAIN = "train"
 PAIRS_PER_RECORD = 16
@@ -59,6 +60,12 @@ class Setting:
     def path(self, *parts: str) -> str:
         """Returns a path within the temporary directory."""
         return os.path.join(self.temporary, *parts)
+
+    def of(self, *corpora: str) -> "Setting":
+        """Returns the setting with these corpora alone: what a worker process is sent."""
+        return dataclasses.replace(
+            self, corpora={name: self.corpora[name] for name in corpora}, fingerprints={}
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +122,12 @@ def _vocabulary(vocabulary: Vocabulary) -> Vocabulary:
 
 def tokenise(setting: Setting, unit: Unit) -> tuple[tuple[str, str], _TokenisedUnit]:
     """Encodes a source shard and leaves it as sorted runs; a user's error travels as a value."""
+    if unit.corpus.source.needs_files_alone:
+        return call(setting.temporary, _tokenise, setting.of(unit.corpus.name), unit)
+    return _tokenise(setting, unit)
+
+
+def _tokenise(setting: Setting, unit: Unit) -> tuple[tuple[str, str], _TokenisedUnit]:
     key = (unit.corpus.name, unit.split)
     tally = Tally()
     try:
@@ -218,6 +231,11 @@ def plan(
 
 def write_shard(setting: Setting, task: _ShardTask) -> tuple[str, _WrittenShard]:
     """Sorts one range of keys and writes it as an ArrayRecord file; none if the range is empty."""
+    is_pair = len(setting.corpora[task.corpus].source.languages) == 2
+    return call(setting.temporary, _write_shard, setting.of(), task, is_pair)
+
+
+def _write_shard(setting: Setting, task: _ShardTask, is_pair: bool) -> tuple[str, _WrittenShard]:
     info = None
     with storage_faults("reading", task.runs):
         paths = pathlib.Path(task.runs).read_text().split("\n")
@@ -231,19 +249,18 @@ def write_shard(setting: Setting, task: _ShardTask) -> tuple[str, _WrittenShard]
         file = f"{task.split}-{task.shard:05d}-of-{task.num_shards:05d}.arrayrecord"
         directory = setting.path("corpora", task.corpus)
         path = os.path.join(directory, file)
-        if len(setting.corpora[task.corpus].source.languages) == 1:
-            text = block.in_key_order().values
-            num_records = -(-len(text) // setting.segment_tokens)
-            options = shard_files.SEGMENT_WRITER_OPTIONS
-            records = _segments(text, segment_tokens=setting.segment_tokens)
-        else:
+        block = block.in_key_order()
+        if is_pair:
             num_records = len(block)
             options = shard_files.GROUPED_WRITER_OPTIONS
+            content = memoryview(block.values.astype("<i4", copy=False)).cast("B")
             records = shard_files.group_records(
-                memoryview(block.values.astype("<i4", copy=False)).cast("B"),
-                *block.places_in_key_order(),
-                each=PAIRS_PER_RECORD,
+                content, np.cumsum(block.lengths), each=PAIRS_PER_RECORD
             )
+        else:
+            num_records = -(-len(block.values) // setting.segment_tokens)
+            options = shard_files.SEGMENT_WRITER_OPTIONS
+            records = _segments(block.values, segment_tokens=setting.segment_tokens)
         with storage_faults("writing", path):
             os.makedirs(directory, exist_ok=True)
             shard_files.write_records(path, records, options=options)

@@ -40,8 +40,8 @@ class Block:
     def in_key_order(self) -> "Block":
         """Returns the examples by increasing key; those of equal keys keep their order."""
         order = np.argsort(self.keys, kind="stable")
-        starts, ends = self._places(order)
-        lengths = ends - starts
+        lengths = self.lengths[order]
+        starts = (np.cumsum(self.lengths) - self.lengths)[order]
         values = np.empty_like(self.values)
         # Pieces bound the index array, which is twice as wide as the values that it picks.
         at = 0
@@ -54,14 +54,6 @@ class Block:
             np.take(self.values, index, out=values[at : at + total])
             at += total
         return Block(self.keys[order], lengths, values)
-
-    def places_in_key_order(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns where each example begins and ends in `values`, int64, by increasing key."""
-        return self._places(np.argsort(self.keys, kind="stable"))
-
-    def _places(self, order):
-        ends = np.cumsum(self.lengths)
-        return (ends - self.lengths)[order], ends[order]
 
 
 def concatenate(blocks: Sequence[Block]) -> Block:

@@ -56,32 +56,33 @@ def decode_record(record: bytes | np.ndarray) -> tuple[np.ndarray, ...]:
 
 
 def group_records(
-    content: bytes | memoryview, starts: np.ndarray, ends: np.ndarray, *, each: int
+    content: bytes | memoryview, ends: np.ndarray, *, each: int
 ) -> Iterator[bytes]:
     """Yields records of `each` examples, the last one of what is left.
 
     A record is a table, then its examples as `encode_record` makes them: the table has the number
     of examples and where each ends, in int32 values behind the table.
 
-    >>> one, two = encode_record([np.array([7])]), encode_record([np.array([8, 9])])
-    >>> (record,) = group_records(one + two, np.array([3, 0]), np.array([7, 3]), each=16)
+    >>> content = encode_record([np.array([8, 9])]) + encode_record([np.array([7])])
+    >>> (record,) = group_records(content, np.array([4, 7]), each=16)
     >>> np.frombuffer(record, "<i4").tolist()  # 2 examples, end at 4 and 7 | 1 2 8 9 | 1 1 7
     [2, 4, 7, 1, 2, 8, 9, 1, 1, 7]
 
     Args:
-      content: examples, each as `encode_record` makes it.
-      starts: int array (examples,), where each begins in `content`, in int32 values.
-      ends: int array (examples,), where it ends.
+      content: examples in the order of the records, each as `encode_record` makes it.
+      ends: int array (examples,), where each ends in `content`, in int32 values.
       each: examples to a record.
     """
-    lengths = ends - starts
-    places = [slice(start, end) for start, end in zip((4 * starts).tolist(), (4 * ends).tolist())]
-    for first in range(0, len(places), each):
-        some = lengths[first : first + each]
+    content = memoryview(content)
+    start = 0
+    for first in range(0, len(ends), each):
+        some = ends[first : first + each]
         table = np.empty(1 + len(some), "<i4")
         table[0] = len(some)
-        np.cumsum(some, out=table[1:])
-        yield b"".join([table, *(content[place] for place in places[first : first + each])])
+        np.subtract(some, start, out=table[1:], casting="same_kind")
+        end = int(some[-1])
+        yield b"".join([table, content[4 * start : 4 * end]])
+        start = end
 
 
 def example_of_group(record: bytes, index: int) -> tuple[np.ndarray, ...]:

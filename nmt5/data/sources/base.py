@@ -32,6 +32,9 @@ class TextSource(abc.ABC):
 
     # Whether `read` yields arrays of token ids under two names in place of languages, not text.
     holds_ids = False
+    # Whether files are all that `read` needs: no TensorFlow, no module of the user's, no registry.
+    # Then worker processes read it that have imported little.
+    needs_files_alone = False
 
     def __post_init__(self):
         if not isinstance(self.languages, tuple) or len(self.languages) not in (1, 2):

@@ -46,6 +46,11 @@ class FilteredSource(TextSource):
         if len(self.languages) == 1 and (self.max_ratio is not None or self.drop_identical):
             raise ConfigError("filters: max_ratio and drop_identical need two languages")
 
+    @property
+    def needs_files_alone(self) -> bool:
+        """Returns whether the other source does."""
+        return self.source.needs_files_alone
+
     def splits(self) -> tuple[str, ...]:
         """Returns the splits of the other source."""
         return self.source.splits()

@@ -35,6 +35,8 @@ class FileSource(TextSource):
       ConfigError: no file is named, or `on_bad_line` is neither.
     """
 
+    needs_files_alone = True
+
     files: Mapping[str, tuple[str, ...] | str] = dataclasses.field(hash=False)
     root: str | None = None
     origin: str = ""
