@@ -14,6 +14,7 @@ from nmt5.core.errors import StorageError
 
 _REMEDIES = {
     errno.ENOSPC: "the disk is full; free some space and run the same command again",
+    errno.EFBIG: "no file may be as large; choose another directory, or see `ulimit -f`",
     errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
     errno.EACCES: "no permission; choose another directory or change its permissions",
     errno.EPERM: "no permission; choose another directory or change its permissions",

@@ -97,7 +97,7 @@ def write_run(path: os.PathLike | str, block: Block) -> None:
     ends = np.cumsum(block.lengths, dtype=np.int64)
     with storage_faults("writing", path), open(path, "wb") as file:
         for part in (sizes, block.keys, ends, block.values):
-            part.tofile(file)
+            file.write(part)  # `tofile` would not say why it failed
 
 
 def read_run(path: os.PathLike | str, *, shard: int, num_shards: int) -> Block:

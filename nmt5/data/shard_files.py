@@ -55,9 +55,7 @@ def decode_record(record: bytes | np.ndarray) -> tuple[np.ndarray, ...]:
     return tuple(sequences)
 
 
-def group_records(
-    content: bytes | memoryview, ends: np.ndarray, *, each: int
-) -> Iterator[bytes]:
+def group_records(content: bytes | memoryview, ends: np.ndarray, *, each: int) -> Iterator[bytes]:
     """Yields records of `each` examples, the last one of what is left.
 
     A record is a table, then its examples as `encode_record` makes them: the table has the number

@@ -2,8 +2,8 @@
 
 Python's lock lets threads tokenise on two or three cores at most, and write shards on one, as
 ArrayRecord's writer compresses under it. So threads hand their steps to processes and wait. These
-begin in a third of a second: they import neither Beam, whose own workers take eight, nor TensorFlow,
-and not the user's program.
+begin in a third of a second: they import neither Beam, whose own workers take eight, nor
+TensorFlow, and not the user's program.
 """
 
 from collections.abc import Callable, Iterator

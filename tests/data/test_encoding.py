@@ -5,6 +5,7 @@ import pytest
 
 from nmt5.data import store
 from nmt5.data.encoding import BROKEN, Tally, encode_examples
+from nmt5.data.vocabulary import Vocabulary
 
 
 class Digits:
@@ -12,6 +13,11 @@ class Digits:
 
     def encode_batch(self, texts):
         return [[int(word) for word in text.split()] for text in texts]
+
+
+class Faulty:
+    def encode_batch(self, texts):
+        raise TypeError("a defect")
 
 
 def encode(texts, *, languages=("fr",), tally=None, first=0, **settings):
@@ -51,6 +57,18 @@ def test_broken_characters_are_counted_apart_from_empty_text():
     kept = encode([texts[0], texts[4]], languages=("en", "fr"))
     assert values_by_example(block) == values_by_example(kept)
     assert tally.dropped == {"empty": 1, BROKEN: 2} and tally.examples == 2
+
+
+def test_a_real_vocabulary_meets_half_a_surrogate_pair(toy_vocabulary):
+    """SentencePiece calls such a string none; other faults of it are not taken for that."""
+    vocabulary = Vocabulary.load(toy_vocabulary)
+    tally = Tally()
+    settings = {"languages": ("fr",), "seed": 5, "first": 0, "tally": tally}
+    block = encode_examples({"fr": ["bada", "\ud83d", "da"]}, vocabulary=vocabulary, **settings)
+    assert values_by_example(block) == vocabulary.encode_batch(["bada", "da"])
+    assert tally.dropped == {BROKEN: 1}
+    with pytest.raises(TypeError):
+        encode_examples({"fr": ["bada"]}, vocabulary=Faulty(), **settings)
 
 
 def test_a_pair_is_the_record_of_the_store():

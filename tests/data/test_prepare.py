@@ -2,6 +2,9 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+import re
+import subprocess
+import sys
 
 import pytest
 
@@ -12,6 +15,7 @@ from nmt5.data.prepare import PrepareConfig, prepare
 from nmt5.data.sources.base import Corpus, TextSource
 from nmt5.data.sources.filters import filtered
 from nmt5.data.sources.moses import MosesSource
+from nmt5.data.sources.tsv import TsvSource
 from nmt5.data.vocabulary import Vocabulary
 
 
@@ -308,3 +312,99 @@ def test_worker_processes_write_the_same_bytes(config, corpora, tmp_path):
         )
         prepare(other, corpora)
         assert contents(other.store) == contents(config.store)
+
+
+def break_line(path, number):
+    lines = path.read_text().split("\n")
+    lines[number - 1] = "one column"
+    path.write_text("\n".join(lines))
+
+
+@pytest.fixture
+def files(tmp_path, toy_sentences):
+    """Corpora of files, one behind a filter."""
+    for number in range(3):
+        pairs = zip(toy_sentences(200, seed=number), toy_sentences(200, seed=9))
+        (tmp_path / f"{number}.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in pairs))
+    paths = tuple(str(tmp_path / f"{number}.tsv") for number in range(3))
+    source = TsvSource(languages=("en", "fr"), files={"train": paths}, columns=(0, 1))
+    alone = TsvSource(languages=("fr",), files={"train": paths[:1]}, columns=(1,))
+    return [
+        Corpus(name="pair", source=source),
+        Corpus(name="text", source=filtered(alone, min_characters=3)),
+    ]
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """Lets only worker processes tokenise and write."""
+    monkeypatch.setattr(prepare_module, "_LARGE_BYTES", 1)
+    monkeypatch.delattr(prepare_steps, "_write_runs")
+    monkeypatch.delattr(prepare_steps.runs, "read_run")
+
+
+def test_much_text_goes_through_processes_to_the_same_bytes(config, files, tmp_path, request):
+    prepare(config, files)
+    request.getfixturevalue("elsewhere")
+    other = dataclasses.replace(config, store=str(tmp_path / "other"), shard_bytes=5000)
+    prepare(other, files)
+    one = dataclasses.replace(config, store=str(tmp_path / "one"), shard_bytes=5000, num_workers=1)
+    request.getfixturevalue("monkeypatch").undo()
+    prepare(one, files)
+    assert contents(other.store) == contents(one.store)
+    assert sorted(records(other.store, "pair")) == sorted(records(config.store, "pair"))
+
+
+def test_faults_in_processes_are_those_of_threads(config, files, tmp_path, elsewhere):
+    break_line(tmp_path / "1.tsv", 7)
+    with pytest.raises(DataError, match=r"1 of 2 corpora failed.*\n.*1\.tsv: line 7: 1 columns"):
+        prepare(config, files)
+    assert store.list_corpora(config.store) == ["text"]
+
+
+def test_what_no_file_holds_stays_in_this_process(config, corpora, files, monkeypatch):
+    monkeypatch.setattr(prepare_module, "_LARGE_BYTES", 1)
+    tokenised = []
+    within = prepare_steps._tokenise
+    monkeypatch.setattr(
+        prepare_steps, "_tokenise", lambda *args: tokenised.append(args[1]) or within(*args)
+    )
+    prepare(config, corpora)
+    assert {unit.corpus.name for unit in tokenised} == {"text.fr", "pair.en-fr"}
+
+
+def test_the_bytes_of_files_decide(files, corpora):
+    sizes = [prepare_module._file_bytes([corpus]) for corpus in files]
+    assert min(sizes) > 10_000 and sizes[0] > 2.5 * sizes[1]
+    assert prepare_module._file_bytes(files) == sum(sizes)
+    assert prepare_module._file_bytes(corpora) == 0
+
+
+FULL_DISK = """
+import resource, sys
+from nmt5.core.errors import StorageError
+from nmt5.data import prepare
+from nmt5.data.sources.base import Corpus
+from nmt5.data.sources.tsv import TsvSource
+resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+prepare._LARGE_BYTES = int(sys.argv[4])
+source = TsvSource(languages=("en", "fr"), files={"train": sys.argv[3]}, columns=(0, 1))
+try:
+    prepare.prepare(
+        prepare.PrepareConfig(store=sys.argv[1], vocabulary=sys.argv[2]),
+        [Corpus(name="pair", source=source)],
+    )
+except StorageError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("large", [1, 2**40])
+def test_a_run_that_finds_no_room(config, files, tmp_path, large):
+    """In a worker process and in a thread; a limit on the size of files stands for a full disk."""
+    arguments = (config.store, config.vocabulary, str(tmp_path / "0.tsv"), str(large))
+    found = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, *arguments], capture_output=True, text=True, check=True
+    )
+    assert re.match(r"writing: .*/runs/0-0: .*\(File too large\)$", found.stdout)
+    assert os.listdir(config.store) == [".prepare.lock"]
