@@ -369,11 +369,17 @@ def test_what_no_file_holds_stays_in_this_process(config, corpora, files, monkey
     monkeypatch.setattr(
         prepare_steps, "_tokenise", lambda *args: tokenised.append(args[1]) or within(*args)
     )
-    prepare(config, corpora)
+    prepare(config, corpora + files)
     assert {unit.corpus.name for unit in tokenised} == {"text.fr", "pair.en-fr"}
 
 
+class OwnSource(TsvSource):
+    """A class that worker processes would have to import this module for."""
+
+
 def test_the_bytes_of_files_decide(files, corpora):
+    own = OwnSource(**vars(files[0].source))
+    assert prepare_module._file_bytes([Corpus(name="own", source=own)]) == 0
     sizes = [prepare_module._file_bytes([corpus]) for corpus in files]
     assert min(sizes) > 10_000 and sizes[0] > 2.5 * sizes[1]
     assert prepare_module._file_bytes(files) == sum(sizes)

@@ -35,8 +35,6 @@ class FileSource(TextSource):
       ConfigError: no file is named, or `on_bad_line` is neither.
     """
 
-    needs_files_alone = True
-
     files: Mapping[str, tuple[str, ...] | str] = dataclasses.field(hash=False)
     root: str | None = None
     origin: str = ""
@@ -54,6 +52,11 @@ class FileSource(TextSource):
             )
         check_on_bad_line(self.on_bad_line, where=type(self).__name__)
         object.__setattr__(self, "files", files)
+
+    @property
+    def needs_files_alone(self) -> bool:
+        """Returns whether the class is nmt5's own: others need the module that they come from."""
+        return type(self).__module__.startswith("nmt5.")
 
     def splits(self) -> tuple[str, ...]:
         """Returns the splits that files are named for."""
