@@ -369,8 +369,9 @@ def _raise_failures(setting: steps.Setting, num_corpora: int) -> None:
     faults = [fault for path in paths for fault in read_json(path, what="failure", remedy="")]
     kinds = {kind for kind, _ in faults}
     error = getattr(errors, kinds.pop(), DataError) if len(kinds) == 1 else DataError
-    shown = "\n  ".join(message for _, message in faults[:_SHOWN_FAILURES])
-    more = len(faults) - _SHOWN_FAILURES
+    messages = list(dict.fromkeys(message for _, message in faults))
+    shown = "\n  ".join(messages[:_SHOWN_FAILURES])
+    more = len(messages) - _SHOWN_FAILURES
     raise error(
         f"prepare: {len(paths)} of {num_corpora} corpora failed, the others are finished:\n  "
         + shown

@@ -1,11 +1,13 @@
 """The steps of `nmt5 prepare`, each a function of one Beam element; `prepare` joins them.
 
 Beam carries only descriptions (a few hundred bytes per source shard); text and ids travel through
-sorted runs on disk (`nmt5.data.runs`). A fault of a user's source travels as a value, so that the
-other corpora are finished; a full disk ends the pipeline.
+sorted runs on disk (`nmt5.data.runs`). Errors that a user can mend travel as values, as Beam would
+print each with its own traceback. One of a source leaves the other corpora to be finished; a full
+disk ends the work of all.
 """
 
 from collections.abc import Iterable, Iterator
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -16,7 +18,7 @@ import shutil
 import numpy as np
 
 from nmt5.core.errors import DataError, StorageError, UserError
-from nmt5.core.files import storage_faults, write_json, write_text
+from nmt5.core.files import read_json, storage_faults, write_json, write_text
 from nmt5.data import runs, shard_files, store
 from nmt5.data.encoding import Tally, encode_examples
 from nmt5.data.prepare_progress import UnitNotes
@@ -28,6 +30,7 @@ TRAIN = "train"
 PAIRS_PER_RECORD = 16
 # Directories within the temporary one.
 DIRECTORIES = ("runs", "notes", "corpora", "failures")
+_FAULT = "fault.json"  # of the store; ends the work of all
 # Their ids, as Python's numbers, stay in a core's cache: 4096 took 15% longer.
 _BATCH_EXAMPLES = 512
 _BATCH_CHARACTERS = 4 << 20
@@ -122,21 +125,39 @@ def _vocabulary(vocabulary: Vocabulary) -> Vocabulary:
 
 def tokenise(setting: Setting, unit: Unit) -> tuple[tuple[str, str], _TokenisedUnit]:
     """Encodes a source shard and leaves it as sorted runs; a user's error travels as a value."""
-    if unit.corpus.source.needs_files_alone:
-        return call(setting.temporary, _tokenise, setting.of(unit.corpus.name), unit)
-    return _tokenise(setting, unit)
-
-
-def _tokenise(setting: Setting, unit: Unit) -> tuple[tuple[str, str], _TokenisedUnit]:
     key = (unit.corpus.name, unit.split)
+    error = _fault_of_all(setting)
+    if error is None:
+        try:
+            if not unit.corpus.source.needs_files_alone:
+                return key, _tokenise(setting, unit)
+            part = setting.of(unit.corpus.name)
+            return key, call(setting.temporary, _tokenise, part, unit)
+        except UserError as raised:
+            error = _noted(setting, raised)
+    return key, _TokenisedUnit(unit.number, (), 0, Tally(), error)
+
+
+def _tokenise(setting: Setting, unit: Unit) -> _TokenisedUnit:
     tally = Tally()
-    try:
-        paths, num_bytes = _write_runs(setting, unit, tally)
-        return key, _TokenisedUnit(unit.number, tuple(paths), num_bytes, tally)
-    except StorageError:
-        raise  # the disk is full for the others too
-    except UserError as error:
-        return key, _TokenisedUnit(unit.number, (), 0, tally, (type(error).__name__, str(error)))
+    paths, num_bytes = _write_runs(setting, unit, tally)
+    return _TokenisedUnit(unit.number, tuple(paths), num_bytes, tally)
+
+
+def _noted(setting: Setting, error: UserError) -> tuple[str, str]:
+    """Returns an error as a value; a full disk is noted for all."""
+    value = (type(error).__name__, str(error))
+    if isinstance(error, StorageError):
+        with contextlib.suppress(UserError):
+            write_json(setting.path(_FAULT), value)
+    return value
+
+
+def _fault_of_all(setting: Setting) -> tuple[str, str] | None:
+    """Returns an error that every other part would meet too, only later."""
+    if not os.path.exists(setting.path(_FAULT)):
+        return None
+    return tuple(read_json(setting.path(_FAULT), what="fault", remedy=""))
 
 
 def _write_runs(setting: Setting, unit: Unit, tally: Tally) -> tuple[list[str], int]:
@@ -232,11 +253,15 @@ def plan(
 def write_shard(setting: Setting, task: _ShardTask) -> tuple[str, _WrittenShard]:
     """Sorts one range of keys and writes it as an ArrayRecord file; none if the range is empty."""
     is_pair = len(setting.corpora[task.corpus].source.languages) == 2
-    return call(setting.temporary, _write_shard, setting.of(), task, is_pair)
+    info, errors = None, task.errors
+    try:
+        info = call(setting.temporary, _write_shard, setting.of(), task, is_pair)
+    except UserError as error:
+        errors = (*errors, _noted(setting, error))
+    return task.corpus, _WrittenShard(task.split, task.shard, info, task.tally, errors)
 
 
-def _write_shard(setting: Setting, task: _ShardTask, is_pair: bool) -> tuple[str, _WrittenShard]:
-    info = None
+def _write_shard(setting: Setting, task: _ShardTask, is_pair: bool) -> store.ShardInfo | None:
     with storage_faults("reading", task.runs):
         paths = pathlib.Path(task.runs).read_text().split("\n")
     block = runs.concatenate(
@@ -245,27 +270,27 @@ def _write_shard(setting: Setting, task: _ShardTask, is_pair: bool) -> tuple[str
             for path in filter(None, paths)
         ]
     )
-    if len(block):
-        file = f"{task.split}-{task.shard:05d}-of-{task.num_shards:05d}.arrayrecord"
-        directory = setting.path("corpora", task.corpus)
-        path = os.path.join(directory, file)
-        block = block.in_key_order()
-        if is_pair:
-            num_records = len(block)
-            options = shard_files.GROUPED_WRITER_OPTIONS
-            content = memoryview(block.values.astype("<i4", copy=False)).cast("B")
-            records = shard_files.group_records(
-                content, np.cumsum(block.lengths), each=PAIRS_PER_RECORD
-            )
-        else:
-            num_records = -(-len(block.values) // setting.segment_tokens)
-            options = shard_files.SEGMENT_WRITER_OPTIONS
-            records = _segments(block.values, segment_tokens=setting.segment_tokens)
-        with storage_faults("writing", path):
-            os.makedirs(directory, exist_ok=True)
-            shard_files.write_records(path, records, options=options)
-        info = store.ShardInfo(file=file, num_records=num_records, sha256=store.file_sha256(path))
-    return task.corpus, _WrittenShard(task.split, task.shard, info, task.tally, task.errors)
+    if not len(block):
+        return None
+    file = f"{task.split}-{task.shard:05d}-of-{task.num_shards:05d}.arrayrecord"
+    directory = setting.path("corpora", task.corpus)
+    path = os.path.join(directory, file)
+    block = block.in_key_order()
+    if is_pair:
+        num_records = len(block)
+        options = shard_files.GROUPED_WRITER_OPTIONS
+        content = memoryview(block.values.astype("<i4", copy=False)).cast("B")
+        records = shard_files.group_records(
+            content, np.cumsum(block.lengths), each=PAIRS_PER_RECORD
+        )
+    else:
+        num_records = -(-len(block.values) // setting.segment_tokens)
+        options = shard_files.SEGMENT_WRITER_OPTIONS
+        records = _segments(block.values, segment_tokens=setting.segment_tokens)
+    with storage_faults("writing", path):
+        os.makedirs(directory, exist_ok=True)
+        shard_files.write_records(path, records, options=options)
+    return store.ShardInfo(file=file, num_records=num_records, sha256=store.file_sha256(path))
 
 
 def _segments(text: np.ndarray, *, segment_tokens: int) -> Iterator[bytes]:

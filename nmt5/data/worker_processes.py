@@ -29,20 +29,21 @@ def worker_processes(name: str, number: int) -> Iterator[None]:
     executor = loky.ProcessPoolExecutor(number, initializer=_begin, initargs=(os.getpid(),))
     executor.submit(os.getpid)  # all begin with the first call
     _EXECUTORS[name] = executor
-    failed = True
     try:
         yield
-        failed = False
-    finally:
-        del _EXECUTORS[name]
-        executor.shutdown(kill_workers=failed)
+    except BaseException:
+        # It stays under its name, so that threads which still call do not do the work themselves.
+        executor.shutdown(kill_workers=True)
+        raise
+    del _EXECUTORS[name]
+    executor.shutdown()
 
 
 def call(name: str, function: Callable[..., Any], *args: Any) -> Any:
     """Returns `function(*args)`, worked out by a process of `name`, or here if there are none.
 
     Raises:
-      ProcessError: the process was killed.
+      ProcessError: the process was killed, or all were ended.
     """
     executor = _EXECUTORS.get(name)
     if executor is None:
@@ -54,6 +55,8 @@ def call(name: str, function: Callable[..., Any], *args: Any) -> Any:
             "prepare: a worker process was killed, most often for want of memory; take fewer "
             "(PrepareConfig.num_workers) or smaller parts (PrepareConfig.run_bytes, shard_bytes)"
         ) from error
+    except loky.process_executor.ShutdownExecutorError as error:
+        raise ProcessError("prepare: interrupted") from error
 
 
 def collect_seldom() -> None:

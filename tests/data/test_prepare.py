@@ -416,5 +416,6 @@ def test_a_run_that_finds_no_room(config, files, tmp_path, large):
         text=True,
     )
     assert found.returncode == 0, found.stderr
-    assert re.match(r"writing: .*/runs/0-0: .*\(File too large\)$", found.stdout)
+    assert re.search(r"\n  writing: .*/runs/0-0: .*\(File too large\)$", found.stdout)
+    assert "Traceback" not in found.stderr
     assert os.listdir(config.store) == [".prepare.lock"]
