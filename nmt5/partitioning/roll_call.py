@@ -100,13 +100,12 @@ def _hold(own: Member, *, port: int, deadline: float, seconds: float) -> list[Me
                 if member is None:  # somebody else's connection, a port scanner's perhaps
                     guest.close()
                     continue
-                if member.index in guests and _has_left(guests[member.index]):
-                    guests.pop(member.index).close()  # it was started again meanwhile
-                    del present[member.index]
+                _forget_those_that_left(present, guests)  # this one may have been started again
                 fault = fault or _conflict(member, present)
                 present.setdefault(member.index, member)
                 # One that is refused gets the answer too; its number may be somebody else's.
                 guests[member.index if member.index not in guests else -len(guests)] = guest
+                _forget_those_that_left(present, guests)
         members = [present[index] for index in sorted(present)]
         answer = {"fault": fault, "members": [dataclasses.asdict(member) for member in members]}
         for guest in guests.values():
@@ -115,6 +114,13 @@ def _hold(own: Member, *, port: int, deadline: float, seconds: float) -> list[Me
     if fault is not None:
         raise ProcessError(fault)
     return members
+
+
+def _forget_those_that_left(present: dict[int, Member], guests: dict[int, socket.socket]) -> None:
+    """Counts no process that died while it waited; started again it calls again."""
+    for index in [i for i, guest in guests.items() if i in present and _has_left(guest)]:
+        guests.pop(index).close()
+        del present[index]
 
 
 def _answer(own: Member, *, host: str, port: int, deadline: float, seconds: float) -> list[Member]:
