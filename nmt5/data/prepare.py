@@ -16,7 +16,6 @@ import dataclasses
 import fcntl
 import functools
 import gc
-import itertools
 import logging
 import os
 import pathlib
@@ -41,7 +40,7 @@ _TEMPORARY = ".prepare"
 # A pipeline takes two seconds to begin and end, whatever it works on.
 _CORPORA_AT_ONCE = 16
 _SHOWN_FAILURES = 5
-# Worker processes take 0.4 s to start, these bytes of text about a second and a half on two cores.
+# Of text: two seconds of work for two cores, where worker processes take half a second to start.
 _LARGE_BYTES = 32 * MIB
 
 
@@ -145,7 +144,10 @@ def prepare(
     for source in (corpus.source for corpus in corpora):
         if isinstance(source, SeqioTaskSource):
             source.require_vocabulary(vocabulary)
-    fingerprints = {c.name: corpus_fingerprint(c, vocabulary, config) for c in corpora}
+    identities = {corpus.name: _source_identity(corpus.source) for corpus in corpora}
+    fingerprints = {
+        c.name: _corpus_fingerprint(c, identities[c.name], vocabulary, config) for c in corpora
+    }
     root = pathlib.Path(config.store).expanduser()
     kept, rebuilt, pending = [], [], []
     for corpus in corpora:
@@ -166,7 +168,11 @@ def prepare(
                 corpora={corpus.name: corpus for corpus in pending},
                 fingerprints=fingerprints,
             )
-            _run(config, setting, progress)
+            num_bytes = sum(
+                _file_bytes(identities[c.name]) for c in pending if c.source.needs_files_alone
+            )
+            with _workers(config, setting, much=num_bytes >= _LARGE_BYTES):
+                _run(config, setting, progress)
             _raise_failures(setting, len(pending))
     infos = {name: store.read_corpus_info(root, name) for name in names}
     notes = tuple(
@@ -184,7 +190,9 @@ def prepare(
     )
 
 
-def corpus_fingerprint(corpus: Corpus, vocabulary: Vocabulary, config: PrepareConfig) -> str:
+def _corpus_fingerprint(
+    corpus: Corpus, source_identity: tuple, vocabulary: Vocabulary, config: PrepareConfig
+) -> str:
     """Returns a digest of all that decides what a corpus in the store contains.
 
     Of a source these are its settings, and sizes and times of its files if it can name them.
@@ -192,7 +200,7 @@ def corpus_fingerprint(corpus: Corpus, vocabulary: Vocabulary, config: PrepareCo
     segment_tokens = config.segment_tokens if len(corpus.source.languages) == 1 else None
     identity = (
         store.FORMAT,
-        _source_identity(corpus.source),
+        source_identity,
         vocabulary.fingerprint,
         segment_tokens,
         config.shard_bytes,
@@ -280,7 +288,7 @@ def _run(
     groups = [set(names[i : i + at_once]) for i in range(0, len(names), at_once)]
     watching = watch(setting.path("notes"), units=len(units), callback=progress or (lambda _: None))
     try:
-        with watching, _workers(config, setting):
+        with watching:
             # One pipeline after the other: its steps are barriers, so what is finished when a run
             # is killed is what earlier pipelines made.
             for group in groups:
@@ -306,9 +314,9 @@ def _run(
 
 
 @contextlib.contextmanager
-def _workers(config: PrepareConfig, setting: steps.Setting) -> Iterator[None]:
+def _workers(config: PrepareConfig, setting: steps.Setting, *, much: bool) -> Iterator[None]:
     """Starts worker processes if there is work enough for them; else suits this one to threads."""
-    if config.runner == LOCAL_RUNNER and _file_bytes(setting.corpora.values()) >= _LARGE_BYTES:
+    if config.runner == LOCAL_RUNNER and much:
         with worker_processes(setting.temporary, _num_workers(config)):
             yield
         return
@@ -320,16 +328,10 @@ def _workers(config: PrepareConfig, setting: steps.Setting) -> Iterator[None]:
         gc.set_threshold(*before)
 
 
-def _file_bytes(corpora: Iterable[Corpus]) -> int:
-    """Returns the bytes of files that worker processes can read, or of some that are enough."""
-    total = 0
-    sources = [corpus.source for corpus in corpora if corpus.source.needs_files_alone]
-    for _, states, wrapped in map(_source_identity, sources):
-        states = itertools.chain(states, *(inner_states for _, inner_states, _ in wrapped))
-        total += sum(length for _, length, _ in states)
-        if total >= _LARGE_BYTES:
-            break
-    return total
+def _file_bytes(identity: tuple) -> int:
+    """Returns the bytes of a source's files, from its identity."""
+    _, states, wrapped = identity
+    return sum(length for _, length, _ in states) + sum(map(_file_bytes, wrapped))
 
 
 def _num_workers(config: PrepareConfig) -> int:

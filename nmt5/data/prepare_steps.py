@@ -232,11 +232,13 @@ def plan(
     for unit in units:
         tally.merge(unit.tally)
     failed = tuple(unit.error for unit in units if unit.error)
+    list_of_runs = setting.path("runs", f"{units[0].unit}.list")
+    try:
+        write_text(list_of_runs, "\n".join(path for unit in units for path in unit.runs))
+    except UserError as error:
+        failed = (*failed, _noted(setting, error))
     num_bytes = 0 if failed else sum(unit.num_bytes for unit in units)
     num_shards = max(1, -(-num_bytes // setting.shard_bytes))
-    paths = [] if failed else [path for unit in units for path in unit.runs]
-    list_of_runs = setting.path("runs", f"{units[0].unit}.list")
-    write_text(list_of_runs, "\n".join(paths))
     for shard in range(num_shards):
         first = shard == 0
         yield _ShardTask(
@@ -255,9 +257,10 @@ def write_shard(setting: Setting, task: _ShardTask) -> tuple[str, _WrittenShard]
     is_pair = len(setting.corpora[task.corpus].source.languages) == 2
     info, errors = None, task.errors
     try:
-        info = call(setting.temporary, _write_shard, setting.of(), task, is_pair)
+        if not errors:
+            info = call(setting.temporary, _write_shard, setting.of(), task, is_pair)
     except UserError as error:
-        errors = (*errors, _noted(setting, error))
+        errors = (_noted(setting, error),)
     return task.corpus, _WrittenShard(task.split, task.shard, info, task.tally, errors)
 
 
@@ -312,9 +315,17 @@ def finish(setting: Setting, corpus: tuple[str, Iterable[_WrittenShard]]) -> Non
             faults.append(
                 ("DataError", f"corpus '{name}': split '{TRAIN}' has no text (dropped: {dropped})")
             )
+    if not faults:
+        try:
+            _enter(setting, name, splits)
+        except UserError as error:
+            faults = [_noted(setting, error)]
     if faults:
         write_json(setting.path("failures", f"{name}.json"), faults)
-        return
+
+
+def _enter(setting: Setting, name: str, splits: dict[str, store.SplitInfo]) -> None:
+    """Writes a corpus's description and moves it to its place."""
     source = setting.corpora[name].source
     info = store.CorpusInfo(
         name=name,

@@ -378,12 +378,16 @@ class OwnSource(TsvSource):
 
 
 def test_the_bytes_of_files_decide(files, corpora):
+    def file_bytes(source):
+        return prepare_module._file_bytes(prepare_module._source_identity(source))
+
     own = OwnSource(**vars(files[0].source))
-    assert prepare_module._file_bytes([Corpus(name="own", source=own)]) == 0
-    sizes = [prepare_module._file_bytes([corpus]) for corpus in files]
-    assert min(sizes) > 10_000 and sizes[0] > 2.5 * sizes[1]
-    assert prepare_module._file_bytes(files) == sum(sizes)
-    assert prepare_module._file_bytes(corpora) == 0
+    assert not own.needs_files_alone and not filtered(own).needs_files_alone
+    paths = [path for paths in files[0].source.files.values() for path in paths]
+    assert file_bytes(files[0].source) == sum(map(os.path.getsize, paths))
+    one = os.path.getsize(paths[0])
+    assert file_bytes(files[1].source) == file_bytes(filtered(files[1].source)) == one
+    assert file_bytes(corpora[0].source) == 0
 
 
 FULL_DISK = """
@@ -419,3 +423,18 @@ def test_a_run_that_finds_no_room(config, files, tmp_path, large):
     assert re.search(r"\n  writing: .*/runs/0-0: .*\(File too large\)$", found.stdout)
     assert "Traceback" not in found.stderr
     assert os.listdir(config.store) == [".prepare.lock"]
+
+
+@pytest.mark.parametrize("what", ["write_text", "store.write_corpus_info"])
+def test_no_room_for_what_is_written_last(config, corpora, monkeypatch, capsys, what):
+    """A list of runs, or a corpus's description."""
+    owner, name = (prepare_steps.store, what[6:]) if "." in what else (prepare_steps, what)
+
+    def fail(*_):
+        raise StorageError(f"{name}: the disk is full")
+
+    monkeypatch.setattr(owner, name, fail)
+    with pytest.raises(StorageError, match=f"2 of 2 corpora failed.*\n  {name}: the disk is full$"):
+        prepare(config, corpora)
+    assert "Traceback" not in capsys.readouterr().err
+    assert store.list_corpora(config.store) == []
