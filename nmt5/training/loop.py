@@ -21,6 +21,7 @@ from typing import Any
 from etils import epath
 import jax
 
+from nmt5.core.allocator import give_back_free_memory
 from nmt5.core.errors import ConfigError, UserError
 from nmt5.data.feed import Feed
 from nmt5.data.mixture import Mixture
@@ -43,6 +44,7 @@ from nmt5.training.run_record import introduction, write_record
 from nmt5.training.saver import Saver
 from nmt5.training.start import Start, check_fits, choose_start, make_state
 from nmt5.training.state import TrainState
+from nmt5.training.step_memory import runs_alone, wait_for_memory
 from nmt5.training.step_program import step_program
 from nmt5.training.watchdog import Doing, Watchdog
 
@@ -254,7 +256,10 @@ class _Run:
                 abstract=self._program.state,
                 seed=config.train.seed,
             )
-            return state, step_function.result()
+            step_function = step_function.result()
+        # Compiling and reading checkpoints leaves a gibibyte that no step uses.
+        give_back_free_memory()
+        return state, step_function
 
     def go(self) -> Outcome:
         """Trains to the end, or until a stop is asked for, and says how it ended."""
@@ -279,6 +284,7 @@ class _Run:
         """Turns the loop; returns the step at which it ended, which is saved."""
         last, period = self._config.train.train_steps, self._config.checkpoint.period_steps
         at, step, position = self._watchdog.at, self._start.step, None
+        alone = runs_alone(step_function, device=self._program.mesh.devices.flat[0])
         self._reports.catch_up(state.params)
         self._recorder.restart()
         while step < last and not self._stop.is_due(step):
@@ -288,6 +294,8 @@ class _Run:
             if batch is None:
                 break
             at(Doing.STEP)
+            if alone:
+                wait_for_memory(state.step)
             state, metrics = step_function(state, batch.arrays)
             self._profiler.after_step(metrics, program=step_function)
             step, position = step + 1, batch.position
