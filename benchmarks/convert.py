@@ -23,7 +23,7 @@ import time
 
 import numpy as np
 
-from nmt5.core.allocator import HUGE_PAGES, with_tunables
+from nmt5.core.allocator import with_huge_pages
 
 MIN_SPEED_OF_COPY = 0.3
 RSS_BYTES = 1.5e9
@@ -82,8 +82,7 @@ def convert_here(source: str, target: str, format: str) -> None:
 def run_conversion(source: str, target: pathlib.Path, format: str) -> dict:
     """Converts in a new process."""
     command = [sys.executable, __file__, "--convert", source, str(target), format]
-    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
-    environment = with_tunables(environment, HUGE_PAGES)  # as `nmt5 convert` does
+    environment = with_huge_pages(os.environ | {"JAX_PLATFORMS": "cpu"})  # as `nmt5 convert` does
     os.sync()
     result = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     return json.loads(result.stdout.splitlines()[-1])

@@ -33,7 +33,7 @@ import time
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-from nmt5.core.allocator import tunables_of_training, with_tunables  # noqa: E402
+from nmt5.core.allocator import with_huge_pages  # noqa: E402
 
 ROWS, INPUTS, TARGETS = 8, 128, 64
 LOSS_TOKENS, VOCABULARY = 8_192, 250_112
@@ -109,20 +109,16 @@ def timed_steps(model, *, shape: tuple[int, int, int], steps: int) -> list[float
     from nmt5.training.optimizer import OptimizerConfig
     from nmt5.training.state import init_state
     from nmt5.training.step import LossConfig, StepConfig, train_step
-    from nmt5.training.step_memory import runs_alone, wait_for_memory
 
     config = StepConfig(model=model, optimizer=OptimizerConfig(), loss=LossConfig())
     state = init_state(init_params(model, seed=0), optimizer=config.optimizer)
     batch = jax.device_put({"objective": random_batch(*shape, model.vocab_size)})
     step = functools.partial(train_step, config=config)
     step = jax.jit(step, donate_argnums=0).lower(state, batch).compile()
-    give_back_free_memory()
-    alone = runs_alone(step, device=jax.devices()[0])
+    give_back_free_memory()  # as `nmt5 train` does
     seconds = []
     for _ in range(steps + 1):
         began = time.perf_counter()
-        if alone:
-            wait_for_memory(state.step)
         state, metrics = step(state, batch)
         loss = float(metrics["loss"])
         seconds.append(time.perf_counter() - began)
@@ -235,11 +231,11 @@ def in_process(kind: str, *arguments: object, platform: str | None = "cpu") -> d
     """Runs one measurement of this file in a fresh process."""
     command = [sys.executable, __file__, "--child", kind, *map(str, arguments)]
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
+    environment = with_huge_pages(environment)  # as `nmt5 train` does
     if platform:
         environment["JAX_PLATFORMS"] = platform
     else:
         environment.pop("JAX_PLATFORMS", None)
-    environment = with_tunables(environment, tunables_of_training(environment))  # as `nmt5 train`
     return _json_of(command, environment, what=f"{kind} {arguments}")
 
 

@@ -15,7 +15,7 @@ import sys
 from absl import logging as absl_logging
 
 from nmt5 import __version__
-from nmt5.core.allocator import HUGE_PAGES, restart_with, tunables_of_training
+from nmt5.core.allocator import restart_with_huge_pages
 from nmt5.core.errors import UserError, unknown_name
 
 # Each command is the module nmt5/cli/<name>_command.py with DESCRIPTION, add_arguments and run.
@@ -128,10 +128,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """The console script's entry point."""
-    if sys.argv[1:2] in (["train"], ["finetune"]):
-        restart_with(tunables_of_training(os.environ))
-    elif sys.argv[1:2] == ["convert"]:
-        restart_with(HUGE_PAGES)
+    if sys.argv[1:2] in (["train"], ["finetune"], ["convert"]):
+        restart_with_huge_pages()
     _quiet_libraries()
     where = " ".join(["nmt5", *sys.argv[1:2]])
     try:

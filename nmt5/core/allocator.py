@@ -1,71 +1,39 @@
-"""How glibc hands out memory, so that a step on CPU does not spend its time on page faults.
+"""What the process asks of glibc's allocator: huge pages, and to give back what is free.
 
-XLA's CPU client allocates the temporary arrays of every step anew, in one block, and glibc takes
-a block of that size fresh from the system, which hands over each page at its first touch.
-
-*Huge pages*: writing 0.5 GB took 125,000 faults and 0.42 s of CPU time in pages of 4 KiB, 900
-faults and 0.09 s in huge ones (jax 0.10.2, glibc 2.36, 2 cores). Where the system does not offer
-them, nothing changes.
-
-*Kept memory*: a virtual machine may have to fetch even huge pages from its host again, which made
-single steps up to 40% longer. So memory of a training process stays in it when it is freed. Only
-glibc's first arena can keep large blocks, hence there is no other. Threads would queue for it (cold
-starts took 9.5 instead of 7.5 s) if they did not keep more small blocks to themselves (7.9 s). And
-what is free for good has to be given back by hand (`give_back_free_memory`).
-
-glibc reads these settings at a process's start only: https://www.gnu.org/software/libc/manual/html_node/Memory-Allocation-Tunables.html
+XLA's CPU client allocates the temporary arrays of every step anew, and glibc takes blocks of that
+size fresh from the system, which then hands over each page of 4 KiB at its first touch. Writing
+0.5 GB took 125,000 faults and 0.42 s of CPU time so; in huge pages 900 faults and 0.09 s (jax
+0.10.2, glibc 2.36, 2 cores). Where the system does not offer huge pages, nothing changes.
 """
 
-from collections.abc import Mapping
 import ctypes
-import importlib.util
 import os
 import sys
 
-VARIABLE = "GLIBC_TUNABLES"
-HUGE_PAGES = {"glibc.malloc.hugetlb": "1"}
-KEPT_MEMORY = {
-    "glibc.malloc.mmap_max": "0",
-    "glibc.malloc.trim_threshold": "1000000000000",
-    "glibc.malloc.arena_max": "1",
-    "glibc.malloc.tcache_count": "2000",
-}
+VARIABLE, SETTING = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"
 
 
-def with_tunables(environment: Mapping[str, str], tunables: Mapping[str, str]) -> dict[str, str]:
-    """Returns the environment of a process for which glibc is to be set so.
+def with_huge_pages(environment: dict[str, str]) -> dict[str, str]:
+    """Returns the environment of a process whose large arrays are to lie in huge pages.
 
-    >>> with_tunables({"GLIBC_TUNABLES": "glibc.malloc.check=1"}, HUGE_PAGES)
+    >>> with_huge_pages({"GLIBC_TUNABLES": "glibc.malloc.check=1"})
     {'GLIBC_TUNABLES': 'glibc.malloc.check=1:glibc.malloc.hugetlb=1'}
 
     Args:
       environment: as `os.environ`; a choice that it has already stays.
-      tunables: names and values.
     """
-    chosen = [setting for setting in environment.get(VARIABLE, "").split(":") if setting]
-    names = {setting.partition("=")[0] for setting in chosen}
-    added = [f"{name}={value}" for name, value in tunables.items() if name not in names]
-    return dict(environment) | ({VARIABLE: ":".join(chosen + added)} if added else {})
+    present = environment.get(VARIABLE, "")
+    if "glibc.malloc.hugetlb" in present:
+        return dict(environment)
+    return dict(environment) | {VARIABLE: ":".join(filter(None, [present, SETTING]))}
 
 
-def tunables_of_training(environment: Mapping[str, str]) -> dict[str, str]:
-    """Returns what suits a process that trains: memory is kept where a CPU is all there is.
-
-    Args:
-      environment: as `os.environ`; asked instead of JAX, whose import comes later.
-    """
-    only_cpu = environment.get("JAX_PLATFORMS") == "cpu" or not any(
-        importlib.util.find_spec(name) for name in ("jax_plugins", "libtpu")
-    )
-    return HUGE_PAGES | (KEPT_MEMORY if only_cpu else {})
-
-
-def restart_with(tunables: Mapping[str, str]) -> None:
-    """Begins this process again with settings of glibc.
+def restart_with_huge_pages() -> None:
+    """Begins this process again with huge pages, which glibc reads at a process's start only.
 
     To be called before anything slow is imported; does nothing the second time and off Linux.
     """
-    wanted = with_tunables(os.environ, tunables)
+    wanted = with_huge_pages(dict(os.environ))
     if not sys.platform.startswith("linux") or wanted == dict(os.environ):
         return
     sys.stdout.flush()

@@ -44,7 +44,6 @@ from nmt5.training.run_record import introduction, write_record
 from nmt5.training.saver import Saver
 from nmt5.training.start import Start, check_fits, choose_start, make_state
 from nmt5.training.state import TrainState
-from nmt5.training.step_memory import runs_alone, wait_for_memory
 from nmt5.training.step_program import step_program
 from nmt5.training.watchdog import Doing, Watchdog
 
@@ -257,7 +256,7 @@ class _Run:
                 seed=config.train.seed,
             )
             step_function = step_function.result()
-        # Compiling and reading checkpoints leaves a gibibyte that no step uses.
+        # Compiling and making parameters leave some 0.3 GB that no step would use.
         give_back_free_memory()
         return state, step_function
 
@@ -284,7 +283,6 @@ class _Run:
         """Turns the loop; returns the step at which it ended, which is saved."""
         last, period = self._config.train.train_steps, self._config.checkpoint.period_steps
         at, step, position = self._watchdog.at, self._start.step, None
-        alone = runs_alone(step_function, device=self._program.mesh.devices.flat[0])
         self._reports.catch_up(state.params)
         self._recorder.restart()
         while step < last and not self._stop.is_due(step):
@@ -294,8 +292,6 @@ class _Run:
             if batch is None:
                 break
             at(Doing.STEP)
-            if alone:
-                wait_for_memory(state.step)
             state, metrics = step_function(state, batch.arrays)
             self._profiler.after_step(metrics, program=step_function)
             step, position = step + 1, batch.position
