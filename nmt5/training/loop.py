@@ -246,7 +246,7 @@ class _Run:
         config = self._config
         with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
             # Compiled for the shapes of the layout, which need no batch to be known.
-            step_function = pool.submit(lambda: self._program.lower().compile())
+            compiling = pool.submit(lambda: self._program.lower().compile())
             # Orbax takes a second to import; the first save need not wait for it.
             pool.submit(importlib.import_module, "orbax.checkpoint")
             state = make_state(
@@ -255,7 +255,7 @@ class _Run:
                 abstract=self._program.state,
                 seed=config.train.seed,
             )
-            step_function = step_function.result()
+            step_function = compiling.result()
         # Compiling and making parameters leave some 0.3 GB that no step would use.
         give_back_free_memory()
         return state, step_function
