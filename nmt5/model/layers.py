@@ -7,7 +7,6 @@ Source:
 """
 
 from collections.abc import Callable
-import functools
 
 from flax import linen as nn
 from flax.linen.partitioning import param_with_axes
@@ -158,9 +157,7 @@ def _lookup(table_VD, tokens_BT, *, num_parts, dtype):
     Left to itself, XLA gathered half of the table for one of two row shapes (jax 0.10.2, TPU).
     """
     if num_parts == 1:
-        if num_parts_of(BATCH) == 1:
-            return _read_rows(table_VD, tokens_BT, table_VD.shape[0]).astype(dtype)
-        return _gather(table_VD, tokens_BT).astype(dtype)
+        return table_VD.at[tokens_BT].get(mode="fill", fill_value=jnp.nan).astype(dtype)
     size = table_VD.shape[0] // num_parts
     table_GVD = split_by(table_VD.reshape(num_parts, size, -1), VOCAB, None, EMBED)
 
@@ -173,36 +170,6 @@ def _lookup(table_VD, tokens_BT, *, num_parts, dtype):
     rows_BTD = jnp.sum(split_by(rows_GBTD, VOCAB, BATCH, LENGTH, EMBED), axis=0)
     is_known_BT = (tokens_BT >= 0) & (tokens_BT < table_VD.shape[0])
     return jnp.where(is_known_BT[..., None], rows_BTD, jnp.nan)
-
-
-def _gather(table_VD, tokens_BT):
-    return table_VD.at[tokens_BT].get(mode="fill", fill_value=jnp.nan)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _read_rows(table_VD, tokens_BT, size):
-    """`_gather`, whose gradient takes up memory when it is worked out and no earlier.
-
-    Zeros for it depend on nothing, so XLA laid them out before the head's own gradient was there:
-    0.5 GB more at once for 250,112 words of width 512.
-    """
-    del size
-    return _gather(table_VD, tokens_BT)
-
-
-def _read_rows_forward(table_VD, tokens_BT, size):
-    del size
-    return _gather(table_VD, tokens_BT), tokens_BT
-
-
-def _read_rows_backward(size, tokens_BT, d_rows_BTD):
-    # NaN or infinite only where the gradient is so anyway, and the step will be skipped.
-    zero = 0.0 * d_rows_BTD.reshape(-1)[0]
-    zeros_VD = jnp.full((size, d_rows_BTD.shape[-1]), zero)
-    return zeros_VD.at[tokens_BT].add(d_rows_BTD, mode="drop"), None
-
-
-_read_rows.defvjp(_read_rows_forward, _read_rows_backward)
 
 
 class RelativeBias(nn.Module):

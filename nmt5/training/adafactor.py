@@ -16,13 +16,37 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 import numpy as np
 
 from nmt5.core import axes
 from nmt5.core.target import num_parts_of, target_platform
 
 _GROUP = 8
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class SomeRows:
+    """A gradient or update of a table (V, D) that is 0 but for some of its rows.
+
+    Attributes:
+      ids_U: which rows, ascending and all different; V and above stand for no row.
+      rows_UD: their values.
+    """
+
+    ids_U: Int[Array, "U"]
+    rows_UD: Float[Array, "U D"]
+
+    def added_to(
+        self, table_VD: Float[Array, "V D"], *, wanted: jax.Array | bool
+    ) -> Float[Array, "V D"]:
+        """Returns the table with these values added where `wanted`; other rows are not touched."""
+        old_UD = table_VD.at[self.ids_U].get(mode="fill", fill_value=0.0)
+        new_UD = jnp.where(wanted, old_UD + self.rows_UD, old_UD)
+        return table_VD.at[self.ids_U].set(
+            new_UD, mode="drop", indices_are_sorted=True, unique_indices=True
+        )
 
 
 @jax.tree_util.register_dataclass
@@ -50,7 +74,7 @@ def factored_axes(shape: tuple[int, ...], *, min_size: int) -> tuple[int, int] |
 
 
 def scaled_update(
-    grad: Float[Array, "..."],
+    grad: Float[Array, "..."] | SomeRows,
     slots: Slots,
     param: Float[Array, "..."],
     *,
@@ -60,11 +84,11 @@ def scaled_update(
     min_size: int,
     clipping_threshold: float | None,
     min_parameter_scale: float | None,
-) -> tuple[Float[Array, "..."], Slots]:
+) -> tuple[Float[Array, "..."] | SomeRows, Slots]:
     """Returns what is to be added to a parameter, and its new slots.
 
     Args:
-      grad: its gradient.
+      grad: its gradient; `SomeRows` only of a parameter with factored moments.
       slots: its second moments.
       param: the parameter.
       decay: d above.
@@ -82,7 +106,7 @@ def scaled_update(
         second, largest = found
 
         def moved(old, grad, axis):
-            mean = sum_of_squares(grad, axis=axis) / param.shape[axis] + epsilon
+            mean = _sum_of_squares(grad, axis, param.shape) / param.shape[axis] + epsilon
             return decay * old + (1.0 - decay) * mean
 
         # One pass after the other: XLA would write down the squares that all begin with.
@@ -100,9 +124,11 @@ def scaled_update(
         if found is not None:
             apart = jax.lax.optimization_barrier((grad, by_row, by_column))
             once_more = _direction(*apart, found)
-        factor /= jnp.maximum(1.0, _rms(once_more) / clipping_threshold)
+        factor /= jnp.maximum(1.0, _rms(once_more, param.size) / clipping_threshold)
     if min_parameter_scale is not None:
-        factor *= jnp.maximum(_rms(param), min_parameter_scale)
+        factor *= jnp.maximum(_rms(param, param.size), min_parameter_scale)
+    if isinstance(direction, SomeRows):
+        return dataclasses.replace(direction, rows_UD=factor * direction.rows_UD), new
     return factor * direction, new
 
 
@@ -140,10 +166,25 @@ def sum_of_squares(array: Float[Array, "..."], *, axis: int) -> Float[Array, "..
     return jax.lax.fori_loop(0, array.shape[0] // _GROUP, add, zeros)
 
 
+def _sum_of_squares(grad, axis, shape):
+    if not isinstance(grad, SomeRows):
+        return sum_of_squares(grad, axis=axis)
+    squares_UD = jnp.square(grad.rows_UD)
+    if axis == 0:
+        return jnp.sum(squares_UD, axis=0)
+    return jnp.zeros(shape[0]).at[grad.ids_U].set(jnp.sum(squares_UD, axis=1), mode="drop")
+
+
 def _direction(grad, by_row, by_column, found):
     second, largest = found
-    return grad * jnp.expand_dims(by_row, largest) * jnp.expand_dims(by_column, second)
+    factors = jnp.expand_dims(by_row, largest), jnp.expand_dims(by_column, second)
+    if not isinstance(grad, SomeRows):
+        return grad * factors[0] * factors[1]
+    of_width_1D, of_row_V1 = sorted(factors, key=lambda factor: factor.shape[1], reverse=True)
+    of_row_U1 = of_row_V1.at[grad.ids_U].get(mode="fill", fill_value=0.0)
+    return dataclasses.replace(grad, rows_UD=grad.rows_UD * of_width_1D * of_row_U1)
 
 
-def _rms(array):
-    return jnp.sqrt(jnp.mean(jnp.square(array)))
+def _rms(array, size):
+    values = array.rows_UD if isinstance(array, SomeRows) else array
+    return jnp.sqrt(jnp.sum(jnp.square(values)) / size)

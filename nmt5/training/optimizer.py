@@ -20,6 +20,7 @@ Source:
 from collections.abc import Callable, Mapping
 import dataclasses
 import functools
+import math
 import re
 from typing import Any
 
@@ -30,7 +31,13 @@ import optax
 
 from nmt5.core.errors import ConfigError, unknown_name
 from nmt5.core.pytrees import flatten_paths, unflatten_paths
-from nmt5.training.adafactor import Slots, parameters_are_whole, scaled_update
+from nmt5.training.adafactor import (
+    Slots,
+    SomeRows,
+    factored_axes,
+    parameters_are_whole,
+    scaled_update,
+)
 from nmt5.training.rounding import round_at_random
 from nmt5.training.schedules import SCHEDULES
 
@@ -147,7 +154,7 @@ def update_params(
     """Makes one update.
 
     Args:
-      grads: tree like `params`.
+      grads: tree like `params`; `SomeRows` where `moves_rows_alone`.
       state: from `init_optimizer` or the update before.
       params: float32 parameters.
       step: the run's step, for the learning rate.
@@ -167,20 +174,36 @@ def update_params(
         name: tree if name == "count" else _together(tree, groups) for name, tree in state.items()
     }
     held, grads = _together(params, groups), _together(grads, groups)
-    new_params, new_state = _update(
+    updates, new_state = _updates(
         grads, stored, held, groups=groups, rate=config.rate(step), config=config
     )
     if wanted is not None:
         # A choice of each entry: `lax.cond` copied all parameters first (1.2 GB for mT5-small).
-        new_params, new_state = jax.tree.map(
-            lambda new, old: jnp.where(wanted, new, old), (new_params, new_state), (held, stored)
-        )
+        new_state = jax.tree.map(lambda new, old: jnp.where(wanted, new, old), new_state, stored)
+    new_params = {name: _added(param, updates[name], wanted) for name, param in held.items()}
     return _apart(new_params, groups), {
         name: part if name == "count" else _apart(part, groups) for name, part in new_state.items()
     }
 
 
-def _update(grads, stored, params, *, groups, rate, config):
+def moves_rows_alone(shape: tuple[int, ...], *, config: OptimizerConfig) -> bool:
+    """Returns whether `update_params` can take `SomeRows` as the gradient of a parameter.
+
+    Momentum moves every row, and so would single moments of every entry that small parameters have.
+    """
+    is_factored = factored_axes(shape, min_size=config.min_dim_size_to_factor) is not None
+    is_small = math.prod(shape) <= _SMALL_SIZE
+    return len(shape) == 2 and is_factored and not is_small and config.beta1 is None
+
+
+def _added(param, update, wanted):
+    if isinstance(update, SomeRows):
+        return update.added_to(param, wanted=True if wanted is None else wanted)
+    new = param + update
+    return new if wanted is None else jnp.where(wanted, new, param)
+
+
+def _updates(grads, stored, params, *, groups, rate, config):
     count, state = stored["count"], stored
     if config.statistics_dtype != "float32":
         state = jax.tree.map(
@@ -213,7 +236,7 @@ def _update(grads, stored, params, *, groups, rate, config):
         updates = jax.tree.map(jnp.negative, new_state["m"])
     if config.statistics_dtype != "float32":
         new_state = _rounded(new_state)
-    return optax.apply_updates(params, updates), new_state
+    return updates, new_state
 
 
 def _groups(params: Params, *, layers_together: bool) -> dict[str, list[str]]:

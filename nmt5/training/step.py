@@ -22,6 +22,7 @@ from nmt5.model.config import ModelConfig
 from nmt5.model.losses import LossSums, head_cross_entropy
 from nmt5.model.network import Transformer
 from nmt5.model.parameters import head_layout, head_scale, output_head
+from nmt5.training import own_words
 from nmt5.training.optimizer import OptimizerConfig, update_params
 from nmt5.training.profile import HEAD, OPTIMIZER
 from nmt5.training.state import TrainState, step_key
@@ -108,7 +109,10 @@ def objective_sums(
       dropout_key: randomness of dropout; None switches dropout off.
       factor: makes the loss the objective.
     """
-    hidden_BTD = Transformer(config.model).apply(
+    # The table may have the batch's own words alone.
+    num_rows = params["token_embedder"]["embedding"].shape[0]
+    model = dataclasses.replace(config.model, vocab_size=num_rows)
+    hidden_BTD = Transformer(model).apply(
         {"params": params},
         group[features.ENCODER_INPUT_TOKENS],
         group[features.DECODER_INPUT_TOKENS],
@@ -262,9 +266,15 @@ def train_step(
     """
     wants_dropout = config.model.dropout_rate > 0
     key = step_key(config.seed, state.step) if wants_dropout else None
-    (loss, sums), grads = loss_and_grads(state.params, batch, config=config, dropout_key=key)
+    params, seen, words_U = state.params, batch, None
+    if own_words.reads_few_words(batch, model=config.model, optimizer=config.optimizer):
+        words_U, seen = own_words.renumbered(batch)
+        params = own_words.rows_of(params, words_U)
+    (loss, sums), grads = loss_and_grads(params, seen, config=config, dropout_key=key)
     with jax.named_scope(OPTIMIZER):
         grad_norm = optax.tree.norm(grads)
+        if words_U is not None:
+            grads = own_words.as_rows(grads, words_U)
         is_finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
         params, optimizer = update_params(
             grads,
