@@ -9,7 +9,8 @@ multiplies by what comes in, which is 1 in a train step. For one group of tokens
     each block again                gradient of the head += (hidden * exp(m - log Z)) . e
 
 So the softmax is a factor of the hidden states and never of the logits, no logit is computed
-twice, and what is kept is `e` of one group of tokens. On several devices the head's gradient would
+twice, and what is kept is `e` of one group of tokens: where the head's gradient will be, if it fits
+there (one group of no more tokens than the width, float32). On several devices the head's gradient would
 be added up over them once for each group; there `nmt5.model.losses` walks over the vocabulary.
 """
 
@@ -118,9 +119,14 @@ def losses_and_grads(
 
 
 def _group(settings, head, d_head, hidden_ND, targets_N, weights_N, *, fresh):
-    is_dv = settings.layout == "DV"
-    (highest_N, total_N, target_N, sum_N, mixed_ND), kept = _blocks_forward(
-        settings, head, hidden_ND, targets_N
+    is_dv, dtype = settings.layout == "DV", hidden_ND.dtype
+    num_tokens, width = hidden_ND.shape
+    vocab = head.shape[1 if is_dv else 0]
+    # Where `e` fits where the gradient will be, each block of this replaces one of that.
+    in_place = fresh and is_dv and num_tokens <= width and dtype == d_head.dtype
+    store = d_head if in_place else jnp.zeros((num_tokens, vocab), dtype)
+    (highest_N, total_N, target_N, sum_N, mixed_ND), store, maxima = _blocks_forward(
+        settings, head, hidden_ND, targets_N, store
     )
     log_z_N = highest_N + jnp.log(total_N)
     # d loss / d logit_v = of_p p_v - weight (low + peak [v is the target])
@@ -132,7 +138,15 @@ def _group(settings, head, d_head, hidden_ND, targets_N, weights_N, *, fresh):
         every_D = jnp.sum(head, axis=1 if is_dv else 0)
         d_hidden_ND -= (settings.low * weights_N)[:, None] * every_D[None, :]
     d_head = _blocks_backward(
-        settings, d_head, hidden_ND, weights_N, kept, of_p_N, log_z_N, fresh=fresh
+        settings,
+        store if in_place else d_head,
+        None if in_place else store,
+        maxima,
+        hidden_ND,
+        weights_N,
+        of_p_N,
+        log_z_N,
+        fresh=fresh,
     )
     drawn_ND = (-settings.scale * settings.peak * weights_N)[:, None] * hidden_ND.astype(
         jnp.float32
@@ -140,16 +154,16 @@ def _group(settings, head, d_head, hidden_ND, targets_N, weights_N, *, fresh):
     d_head = (
         d_head.at[:, targets_N].add(drawn_ND.T) if is_dv else d_head.at[targets_N].add(drawn_ND)
     )
-    d_hidden_ND = (settings.scale * d_hidden_ND).astype(hidden_ND.dtype)
+    d_hidden_ND = (settings.scale * d_hidden_ND).astype(dtype)
     return d_head, ((log_z_N, target_N, highest_N, sum_N), d_hidden_ND)
 
 
-def _blocks_forward(settings, head, hidden_ND, targets_N):
-    """Returns sums over the vocabulary, and `(start, e, maximum at that time)` of each block."""
+def _blocks_forward(settings, head, hidden_ND, targets_N, store):
+    """Returns sums over the vocabulary, `e` of all blocks, and the maximum at each one's time."""
     is_dv, dtype = settings.layout == "DV", hidden_ND.dtype
 
     def body(carry, start, size):
-        highest_N, total_N, target_N, sum_N, mixed_ND = carry
+        (highest_N, total_N, target_N, sum_N, mixed_ND), store = carry
         block = jax.lax.dynamic_slice_in_dim(head, start, size, axis=1 if is_dv else 0)
         block = block.astype(dtype)
         logits_NC = einsum_float32("nd,dc->nc" if is_dv else "nd,cd->nc", hidden_ND, block)
@@ -168,10 +182,11 @@ def _blocks_forward(settings, head, hidden_ND, targets_N):
         mixed_ND = mixed_ND * shrunk_N[:, None] + einsum_float32(
             "nc,dc->nd" if is_dv else "nc,cd->nd", e_NC, block
         )
-        return (higher_N, total_N, target_N, sum_N, mixed_ND), (start, e_NC, higher_N)
+        store = jax.lax.dynamic_update_slice(store, e_NC, (0, start))
+        return ((higher_N, total_N, target_N, sum_N, mixed_ND), store), higher_N
 
     zeros_N = jnp.zeros(targets_N.shape, jnp.float32)
-    carry = (
+    sums = (
         jnp.full_like(zeros_N, -jnp.inf),
         zeros_N,
         zeros_N,
@@ -181,22 +196,31 @@ def _blocks_forward(settings, head, hidden_ND, targets_N):
     vocab = head.shape[1 if is_dv else 0]
     blocks, rest = divmod(vocab, settings.block)
     starts = settings.block * jnp.arange(blocks, dtype=targets_N.dtype)
-    carry, kept = jax.lax.scan(lambda c, start: body(c, start, settings.block), carry, starts)
-    if not rest:
-        return carry, (kept, None)
-    carry, last = body(carry, vocab - rest, rest)
-    return carry, (kept, last)
+    carry, maxima = jax.lax.scan(
+        lambda c, start: body(c, start, settings.block), (sums, store), starts
+    )
+    last = None
+    if rest:
+        carry, last = body(carry, vocab - rest, rest)
+    return *carry, (starts, maxima, last)
 
 
-def _blocks_backward(settings, d_head, hidden_ND, weights_N, kept, of_p_N, log_z_N, *, fresh):
+def _blocks_backward(
+    settings, d_head, store, maxima, hidden_ND, weights_N, of_p_N, log_z_N, *, fresh
+):
+    """Returns the gradient of the head; `store` None means that it replaces `e` in `d_head`."""
     is_dv, dtype = settings.layout == "DV", hidden_ND.dtype
+    num_tokens = hidden_ND.shape[0]
     hidden_DN = hidden_ND.T
     if target_platform() == "cpu":
         # Written down once: XLA's CPU products read a transposed operand slowly.
         hidden_DN = jax.lax.optimization_barrier(hidden_DN)
     drawn_D = settings.scale * settings.low * (weights_N @ hidden_ND.astype(jnp.float32))
 
-    def body(d_head, start, e_NC, higher_N):
+    def body(d_head, start, size, higher_N):
+        e_NC = jax.lax.dynamic_slice(
+            d_head if store is None else store, (0, start), (num_tokens, size)
+        )
         factor_N = settings.scale * of_p_N * jnp.exp(higher_N - log_z_N)
         if is_dv:
             d_block = einsum_float32("dn,nc->dc", (hidden_DN * factor_N[None]).astype(dtype), e_NC)
@@ -205,11 +229,18 @@ def _blocks_backward(settings, d_head, hidden_ND, weights_N, kept, of_p_N, log_z
             d_block = einsum_float32("nc,nd->cd", e_NC, scaled_ND)
         if settings.low:
             d_block -= drawn_D[:, None] if is_dv else drawn_D[None, :]
-        axis, size = 1 if is_dv else 0, e_NC.shape[1]
+        axis = 1 if is_dv else 0
         if not fresh:
             d_block += jax.lax.dynamic_slice_in_dim(d_head, start, size, axis=axis)
         return jax.lax.dynamic_update_slice_in_dim(d_head, d_block, start, axis=axis)
 
-    alike, last = kept
-    d_head, _ = jax.lax.scan(lambda d_head, block: (body(d_head, *block), None), d_head, alike)
-    return d_head if last is None else body(d_head, *last)
+    starts, of_blocks, of_last = maxima
+    d_head, _ = jax.lax.scan(
+        lambda d_head, block: (body(d_head, block[0], settings.block, block[1]), None),
+        d_head,
+        (starts, of_blocks),
+    )
+    if of_last is None:
+        return d_head
+    vocab, done = d_head.shape[1 if is_dv else 0], settings.block * starts.size
+    return body(d_head, done, vocab - done, of_last)
