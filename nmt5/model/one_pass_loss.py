@@ -9,9 +9,10 @@ multiplies by what comes in, which is 1 in a train step. For one group of tokens
     each block again                gradient of the head += (hidden * exp(m - log Z)) . e
 
 So the softmax is a factor of the hidden states and never of the logits, no logit is computed
-twice, and what is kept is `e` of one group of tokens: where the head's gradient will be, if it fits
-there (one group of no more tokens than the width, float32). On several devices the head's gradient would
-be added up over them once for each group; there `nmt5.model.losses` walks over the vocabulary.
+twice, and what is kept is `e` of one group of tokens: where the head's gradient will be if it fits
+there (no more tokens than the width, float32), each block then giving way to one of the gradient.
+On several devices the head's gradient would be added up over them once for each group; there
+`nmt5.model.losses` walks over the vocabulary.
 """
 
 import dataclasses
