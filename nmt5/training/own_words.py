@@ -3,7 +3,7 @@
 A batch of 8 x 128/64 tokens reads at most 1,536 of mT5's 250,112 rows; the gradient of the others
 is 0, and Adafactor leaves a row with gradient 0 as it is. So the tokens of a batch are renumbered,
 the model reads a table of these rows, and only they are updated. The whole table's gradient took
-0.5 GB and 5% of such a step's time on two CPU cores.
+0.5 GB, and it and the passes over it some 3% of such a step's time on two CPU cores.
 
 A table that is also the head has a gradient everywhere, and over several devices the rows travel
 (`nmt5.model.layers`): there a step works with the whole table.
@@ -19,10 +19,11 @@ import numpy as np
 from nmt5.core import axes, features
 from nmt5.core.target import num_parts_of
 from nmt5.model.config import ModelConfig
-from nmt5.training.adafactor import SomeRows
+from nmt5.training.adafactor import SomeRows, parameters_are_whole
 from nmt5.training.optimizer import OptimizerConfig, moves_rows_alone
 
-_INPUTS = (features.ENCODER_INPUT_TOKENS, features.DECODER_INPUT_TOKENS)
+# What is looked up in the token table.
+INPUTS = (features.ENCODER_INPUT_TOKENS, features.DECODER_INPUT_TOKENS)
 
 Batch = Mapping[str, Mapping[str, Int[Array, "B _"]]]
 
@@ -37,9 +38,10 @@ def reads_few_words(batch: Batch, *, model: ModelConfig, optimizer: OptimizerCon
     """
     return (
         not model.logits_via_embedding
-        and all(num_parts_of(axis) == 1 for axis in (axes.BATCH, axes.VOCAB, axes.EMBED))
+        and parameters_are_whole()
+        and num_parts_of(axes.BATCH) == 1
         and moves_rows_alone((model.vocab_size, model.emb_dim), config=optimizer)
-        and 2 * sum(group[name].size for group in batch.values() for name in _INPUTS)
+        and 2 * sum(group[name].size for group in batch.values() for name in INPUTS)
         <= model.vocab_size
     )
 
@@ -50,7 +52,7 @@ def renumbered(batch: Batch) -> tuple[Int[Array, "U"], dict[str, dict[str, Int[A
     Padding stays 0. There are as many places as the batch has tokens, and one more; those that are
     left over have an id outside any table.
     """
-    tokens = [group[name].reshape(-1) for group in batch.values() for name in _INPUTS]
+    tokens = [group[name].reshape(-1) for group in batch.values() for name in INPUTS]
     ids_U, places = jnp.unique(
         jnp.concatenate([jnp.zeros(1, jnp.int32), *tokens]),
         size=1 + sum(part.size for part in tokens),
@@ -60,7 +62,7 @@ def renumbered(batch: Batch) -> tuple[Int[Array, "U"], dict[str, dict[str, Int[A
     ends = np.cumsum([1] + [part.size for part in tokens])
     pieces = iter(jnp.split(places, ends[:-1])[1:])
     return ids_U, {
-        objective: dict(group) | {name: next(pieces).reshape(group[name].shape) for name in _INPUTS}
+        objective: dict(group) | {name: next(pieces).reshape(group[name].shape) for name in INPUTS}
         for objective, group in batch.items()
     }
 

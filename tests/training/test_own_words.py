@@ -69,7 +69,7 @@ def test_two_steps_equal_those_with_the_whole_table(state, microbatches, monkeyp
     whole = two_steps()
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-6), rows, whole)
     read = np.unique(np.concatenate([
-        group[name].reshape(-1) for group in BATCH.values() for name in own_words._INPUTS
+        group[name].reshape(-1) for group in BATCH.values() for name in own_words.INPUTS
     ]))  # fmt: skip
     unread = np.setdiff1d(np.arange(VOCAB), read)
     np.testing.assert_array_equal(_table(rows[0])[unread], _table(state)[unread])
@@ -88,13 +88,17 @@ def test_numbers_are_places_and_padding_stays_padding():
     ids, renumbered = own_words.renumbered(BATCH)
     for objective, group in BATCH.items():
         for name, tokens in group.items():
-            if name in own_words._INPUTS:
+            if name in own_words.INPUTS:
                 places = np.asarray(renumbered[objective][name])
                 np.testing.assert_array_equal(np.asarray(ids)[places], tokens)
                 np.testing.assert_array_equal(places == 0, tokens == 0)
             else:
                 assert renumbered[objective][name] is tokens
     assert (np.diff(np.asarray(ids)) >= 0).all()
+    without_padding = {"one": {name: np.full((2, 3), 5, np.int32) for name in own_words.INPUTS}}
+    ids, renumbered = own_words.renumbered(without_padding)
+    assert ids[:2].tolist() == [0, 5]
+    assert all((array == 1).all() for array in renumbered["one"].values())
 
 
 def test_tables_that_need_all_rows():
@@ -112,12 +116,13 @@ def test_tables_that_need_all_rows():
 @pytest.mark.parametrize("wanted", [None, True, False])
 def test_some_rows_move_as_in_a_whole_gradient(shape, wanted):
     rng = np.random.default_rng(0)
-    ids = np.array([0, 3, 77, shape[0], shape[0]], np.int32)
+    ids = np.array([0, 3, 77, 78, shape[0]], np.int32)
     rows = rng.standard_normal((5, shape[1])).astype(np.float32)
-    rows[3:] = 0
+    rows[4:] = 0
     whole = np.zeros(shape, np.float32)
-    whole[ids[:3]] = rows[:3]
-    params = {"table": rng.standard_normal(shape).astype(np.float32)}
+    whole[ids[:4]] = rows[:4]
+    # Far from 0, where a sum that cancels would be compared by its rounding.
+    params = {"table": rng.uniform(2.0, 3.0, shape).astype(np.float32)}
     params = jax.tree.map(jnp.asarray, params)
     config = OptimizerConfig(schedule="constant", learning_rate=0.1)
     update = functools.partial(
@@ -127,8 +132,11 @@ def test_some_rows_move_as_in_a_whole_gradient(shape, wanted):
         wanted=None if wanted is None else jnp.bool_(wanted),
     )
     state = init_optimizer(params, config=config)
-    found = update({"table": SomeRows(jnp.asarray(ids), jnp.asarray(rows))}, state, params)
-    expected = update({"table": jnp.asarray(whole)}, state, params)
+    found = expected = (params, state)
+    for scale in (1.0, 10.0):  # the second is so large that RMS(u) matters, of all V rows
+        some = SomeRows(jnp.asarray(ids), scale * jnp.asarray(rows))
+        found = update({"table": some}, found[1], found[0])
+        expected = update({"table": scale * jnp.asarray(whole)}, expected[1], expected[0])
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), found, expected)
     moved = np.flatnonzero((found[0]["table"] != params["table"]).any(axis=1))
-    assert moved.tolist() == ([] if wanted is False else [0, 3, 77])
+    assert moved.tolist() == ([] if wanted is False else [0, 3, 77, 78])
