@@ -122,6 +122,7 @@ def head_cross_entropy(
         tokens = chunk_tokens or choose_tokens(
             num_tokens=num_tokens, vocab=vocab, itemsize=hidden_ND.dtype.itemsize
         )
+        block = choose_block(num_tokens=num_tokens, tokens=tokens, vocab=vocab)
         confidence, low, _ = _smoothed(settings, vocab)
         one_pass = OnePass(
             z_loss=settings.z_loss,
@@ -130,7 +131,7 @@ def head_cross_entropy(
             layout=layout,
             scale=settings.scale,
             tokens=tokens,
-            block=min(vocab, chunk_vocab or choose_block(tokens=tokens, vocab=vocab)),
+            block=min(vocab, chunk_vocab or block),
         )
         settings = dataclasses.replace(settings, one_pass=one_pass)
     hidden_ND = split_by(hidden_ND, BATCH, None)
