@@ -104,24 +104,32 @@ def timed_steps(model, *, shape: tuple[int, int, int], steps: int) -> list[float
     """Returns the seconds of whole train steps, compiled as `nmt5 train` compiles them."""
     import jax
 
-    from nmt5.core.allocator import give_back_free_memory
+    from nmt5.core.allocator import (
+        compute_in_main_thread,
+        give_back_free_memory,
+        keep_freed_memory,
+    )
     from nmt5.model.parameters import init_params
     from nmt5.training.optimizer import OptimizerConfig
     from nmt5.training.state import init_state
     from nmt5.training.step import LossConfig, StepConfig, train_step
 
+    compute_in_main_thread()  # as `nmt5 train` does
     config = StepConfig(model=model, optimizer=OptimizerConfig(), loss=LossConfig())
     state = init_state(init_params(model, seed=0), optimizer=config.optimizer)
     batch = jax.device_put({"objective": random_batch(*shape, model.vocab_size)})
     step = functools.partial(train_step, config=config)
     step = jax.jit(step, donate_argnums=0).lower(state, batch).compile()
-    give_back_free_memory()  # as `nmt5 train` does
+    give_back_free_memory()
+    keep_freed_memory()
     seconds = []
     for _ in range(steps + 1):
         began = time.perf_counter()
         state, metrics = step(state, batch)
         loss = float(metrics["loss"])
         seconds.append(time.perf_counter() - began)
+        if len(seconds) == 1:
+            give_back_free_memory()
     if loss != loss:
         raise SystemExit("the loss is not a number")
     return seconds[1:]

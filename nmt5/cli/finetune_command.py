@@ -59,11 +59,13 @@ def run(args: argparse.Namespace) -> None:
     if not config.run_dir:
         raise ConfigError("settings: FinetuneConfig.run_dir must be set: where the run is written")
     workspace.needs("vocabulary")
+    from nmt5.core.allocator import compute_in_main_thread
     from nmt5.data.vocabulary import Vocabulary
     from nmt5.evaluation.protocol import Run, read_chosen, scores_by_language
     from nmt5.evaluation.task_config import resolve_task
     from nmt5.finetuning.runner import FinetuneRunner, default_task
 
+    compute_in_main_thread()
     task = built["TaskConfig"]
     benchmark = resolve_task(task, register=workspace.register)
     protocol_task = default_task(benchmark, config, language=task.language)

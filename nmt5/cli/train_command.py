@@ -70,6 +70,7 @@ def run(args: argparse.Namespace) -> None:
         given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
         process_config = settings.build("ProcessConfig", **given)
         built = {name: settings.build(name) for name in _SETTINGS if name != "ProcessConfig"}
+    from nmt5.core.allocator import compute_in_main_thread
     from nmt5.partitioning.processes import processes
     from nmt5.training.loop import RunConfig, train
     from nmt5.training.progress import duration
@@ -83,6 +84,7 @@ def run(args: argparse.Namespace) -> None:
         mesh=built["MeshConfig"],
         checkpoint=built["CheckpointConfig"],
     )
+    compute_in_main_thread()
     with processes(process_config, say=_say) as group:
         mixture = workspace.find_mixture(config.data.mixture)
         outcome = train(config, mixture=mixture, profile_steps=args.profile)

@@ -21,7 +21,7 @@ from typing import Any
 from etils import epath
 import jax
 
-from nmt5.core.allocator import give_back_free_memory
+from nmt5.core.allocator import give_back_free_memory, keep_freed_memory
 from nmt5.core.errors import ConfigError, UserError
 from nmt5.data.feed import Feed
 from nmt5.data.mixture import Mixture
@@ -256,8 +256,10 @@ class _Run:
                 seed=config.train.seed,
             )
             step_function = compiling.result()
-        # Compiling and making parameters leave some 0.3 GB that no step would use.
+        # Compiling and making parameters leave some 0.3 GB that no step would use; what a step
+        # leaves is for the next.
         give_back_free_memory()
+        keep_freed_memory()
         return state, step_function
 
     def go(self) -> Outcome:
@@ -300,6 +302,8 @@ class _Run:
                 self._reports.add(step, metrics, batch=batch.arrays, params=state.params)
             if step == self._start.step + 1:
                 self._progress.begin()
+                # What it made for good may lie above its arrays, which then fit there no more.
+                give_back_free_memory()
             self._progress.update(step)
             self._saver.check()
             if step % period == 0 or step == last:
@@ -315,6 +319,7 @@ class _Run:
             self._reports.flush()
         self._watchdog.at(Doing.SAVING)
         self._saver.save(step, state, position=position)
+        give_back_free_memory()
 
     @contextlib.contextmanager
     def _saved_if_this_fails(self, step: int, state: TrainState, position: Any) -> Iterator[None]:
