@@ -80,9 +80,11 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _work(runs: Any, config: Any, recipes: dict[Any, dict[str, Any]], vocabulary: str) -> None:
+    from nmt5.core.allocator import compute_in_main_thread
     from nmt5.data.vocabulary import Vocabulary
     from nmt5.finetuning.runner import FinetuneRunner
 
+    compute_in_main_thread()
     opened = Vocabulary.load(vocabulary)
     runner, at = None, None
     for one in runs:

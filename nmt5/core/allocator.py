@@ -8,7 +8,7 @@ size fresh from the system, which then hands over each page of 4 KiB at its firs
 On many virtual machines the host takes back pages that are free for a second or two; at their next
 touch 0.5 GB then took 0.3 to 1.2 s instead of 0.05, in one step of mT5-small more often than not.
 glibc can keep freed blocks of that size, but only in the heap that belongs to the main thread: so
-that thread computes, on the one device that has none of its own.
+that thread is to compute, as it can if there is but one device.
 """
 
 import ctypes
@@ -51,12 +51,13 @@ def compute_in_main_thread() -> None:
 
     To be called before JAX makes the client. Python's work between two steps no longer goes on
     beside a step; on a CPU it takes the step's time anyway. Other threads are kept out of the
-    heap of this one, which glibc lets them share where they are many.
+    heap of this one, which glibc lets them share where they are many. Does nothing where libc is
+    not glibc.
     """
-    import jax
-
-    jax.config.update("jax_cpu_enable_async_dispatch", False)
     if (libc := _glibc()) is not None:
+        import jax
+
+        jax.config.update("jax_cpu_enable_async_dispatch", False)
         libc.mallopt(_M_ARENA_MAX, 2**16)
 
 
@@ -69,8 +70,9 @@ def give_back_free_memory() -> None:
 def keep_freed_memory() -> None:
     """What the main thread frees from here on is kept for it; nothing where libc is not glibc.
 
-    If a small block that stays is made while a large one is in use, the next large one may no
-    longer fit where that was. `give_back_free_memory` now and then bounds what lies idle so.
+    Other threads keep what they free in heaps of up to 64 MiB each. If a small block that stays is
+    made while a large one is in use, the next large one may no longer fit where that was.
+    `give_back_free_memory` now and then bounds what lies idle so.
     """
     if (libc := _glibc()) is not None:
         libc.mallopt(_M_MMAP_MAX, 0)

@@ -1,4 +1,4 @@
-"""Cross-entropy over a large vocabulary without ever holding the logits.
+"""Cross-entropy over a large vocabulary without holding all logits of a large batch.
 
 mT5-small's logits for 8,192 target tokens are 7.6 GiB in float32, its head 0.5 GiB. On one device
 `nmt5.model.one_pass_loss` works out loss and gradients together. On several, and where no gradient

@@ -9,10 +9,10 @@ multiplies by what comes in, which is 1 in a train step. For one group of tokens
     each block again                gradient of the head += (hidden * exp(m - log Z)) . e
 
 So the softmax is a factor of the hidden states and never of the logits, no logit is computed
-twice, and what is kept is `e` of one group of tokens. Where that is little, a CPU makes the whole
-vocabulary one block: cutting blocks out of the head and putting them into `e` and the gradient took
-0.1 to 0.2 of 2.2 s with 512 tokens and 250,112 words, more than blocks in the cache save (jax
-0.10.2, 2 cores, `chunk_vocab=4096`).
+twice, and what is kept is `e` of one group of tokens. Where all logits in float32 take no more than
+0.5 GiB, a CPU makes the whole vocabulary one block: cutting blocks out of the head and putting them
+into `e` and the gradient took 0.1 to 0.2 of 2.2 s with 512 tokens and 250,112 words, more than
+blocks in the cache save (jax 0.10.2, 2 cores, `chunk_vocab=4096`).
 
 On several devices the head's gradient would be added up over them once for each group; there
 `nmt5.model.losses` walks over the vocabulary.
@@ -135,10 +135,8 @@ def losses_and_grads(
 
 def _group(settings, head, d_head, hidden_ND, targets_N, weights_N, *, fresh):
     is_dv, dtype = settings.layout == "DV", hidden_ND.dtype
-    num_tokens, vocab = targets_N.size, head.shape[1 if is_dv else 0]
-    store = jnp.zeros((num_tokens, vocab), dtype)
     (highest_N, total_N, target_N, sum_N, mixed_ND), store, maxima = _blocks_forward(
-        settings, head, hidden_ND, targets_N, store
+        settings, head, hidden_ND, targets_N
     )
     log_z_N = highest_N + jnp.log(total_N)
     # d loss / d logit_v = of_p p_v - weight (low + peak [v is the target])
@@ -170,7 +168,7 @@ def _group(settings, head, d_head, hidden_ND, targets_N, weights_N, *, fresh):
     return d_head, ((log_z_N, target_N, highest_N, sum_N), d_hidden_ND)
 
 
-def _blocks_forward(settings, head, hidden_ND, targets_N, store):
+def _blocks_forward(settings, head, hidden_ND, targets_N):
     """Returns sums over the vocabulary, `e` of all blocks, and the maximum at each one's time."""
     is_dv, dtype = settings.layout == "DV", hidden_ND.dtype
 
@@ -206,6 +204,7 @@ def _blocks_forward(settings, head, hidden_ND, targets_N, store):
         jnp.zeros(hidden_ND.shape, jnp.float32),
     )
     vocab = head.shape[1 if is_dv else 0]
+    store = jnp.zeros((targets_N.size, vocab), dtype)
     blocks, rest = divmod(vocab, settings.block)
     starts = settings.block * jnp.arange(blocks, dtype=targets_N.dtype)
     carry, maxima = jax.lax.scan(

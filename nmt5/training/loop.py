@@ -75,6 +75,9 @@ def train(
     last checkpoint, and the next call makes them again with the same result, bit for bit on the
     same devices.
 
+    On one CPU device the process keeps the memory that it frees: see `nmt5.core.allocator`, also
+    for what is to be called before.
+
     Args:
       config: the settings.
       mixture: the resolved mixture.
@@ -259,7 +262,8 @@ class _Run:
         # Compiling and making parameters leave some 0.3 GB that no step would use; what a step
         # leaves is for the next.
         give_back_free_memory()
-        keep_freed_memory()
+        if [device.platform for device in self._program.mesh.devices.flat] == ["cpu"]:
+            keep_freed_memory()
         return state, step_function
 
     def go(self) -> Outcome:
@@ -302,7 +306,8 @@ class _Run:
                 self._reports.add(step, metrics, batch=batch.arrays, params=state.params)
             if step == self._start.step + 1:
                 self._progress.begin()
-                # What it made for good may lie above its arrays, which then fit there no more.
+                # What the first step made for good may lie above its arrays: the next step's
+                # arrays then no longer fit where these were.
                 give_back_free_memory()
             self._progress.update(step)
             self._saver.check()
@@ -319,7 +324,7 @@ class _Run:
             self._reports.flush()
         self._watchdog.at(Doing.SAVING)
         self._saver.save(step, state, position=position)
-        give_back_free_memory()
+        give_back_free_memory()  # now and then, as `keep_freed_memory` says
 
     @contextlib.contextmanager
     def _saved_if_this_fails(self, step: int, state: TrainState, position: Any) -> Iterator[None]:

@@ -16,7 +16,8 @@ class Recorder:
     """Sums up the metrics of the steps since the last log line.
 
     The metrics of a step are fetched when the next step is already under way, so that reading
-    them never keeps the devices waiting.
+    them never keeps the devices waiting; or at once where they are there, as after a step that
+    was computed in this thread.
 
     Args:
       flops_per_step: model operations of one step.
@@ -51,6 +52,16 @@ class Recorder:
         previous, self._pending = self._pending, (step, metrics, batch)
         if previous is not None:
             self._read(*previous)
+
+    def is_done(self) -> bool:
+        """Returns whether reading the last step's metrics would not wait.
+
+        Never with several processes: what they decide upon must be the same in all of them.
+        """
+        if self._pending is None or jax.process_count() > 1:
+            return False
+        leaves = jax.tree.leaves(self._pending[1])
+        return all(leaf.is_ready() for leaf in leaves if isinstance(leaf, jax.Array))
 
     def flush(self) -> None:
         """Reads the last step's metrics; waits for it."""

@@ -33,7 +33,8 @@ class Reports:
     """Writes log lines and held-out losses of the steps that call for them.
 
     A step's line is written when the next step is under way, so that no line keeps the devices
-    waiting; before a checkpoint and at the end, `flush` writes what is due.
+    waiting, or at once if the step is done; before a checkpoint and at the end, `flush` writes what
+    is due.
 
     Args:
       config: the run's settings.
@@ -115,13 +116,14 @@ class Reports:
         self._write()
         if step % train.log_period_steps == 0 or is_last:
             self._due = step
-        if train.eval_period_steps is None:
-            return
-        if self._held_out is None and not is_last:
+        evaluates = train.eval_period_steps is not None
+        if evaluates and self._held_out is None and not is_last:
             self._held_out = self._held_out_batches()
-        if step % train.eval_period_steps == 0 or is_last:
+        if evaluates and (step % train.eval_period_steps == 0 or is_last):
             self._recorder.flush()
             self._write(step, self._window() | self._evaluate(step, params))
+        elif self._recorder.is_done():
+            self.flush()
 
     def flush(self) -> None:
         """Waits for the last step that was added, and writes its line if it is due."""
