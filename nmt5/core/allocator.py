@@ -5,8 +5,8 @@ size fresh from the system, which then hands over each page of 4 KiB at its firs
 0.5 GB took 125,000 faults and 0.42 s of CPU time so; in huge pages 900 faults and 0.09 s (jax
 0.10.2, glibc 2.36, 2 cores). Where the system does not offer huge pages, nothing changes.
 
-On many virtual machines the host takes back pages that are free for a second or two; at their next
-touch 0.5 GB then took 0.3 to 1.2 s instead of 0.05, in one step of mT5-small more often than not.
+The host of a virtual machine may take back pages that are free (free page reporting). Where it did,
+after a second or two, 0.5 GB took 0.3 to 1.2 s at the next touch instead of 0.05.
 glibc can keep freed blocks of that size, but only in the heap that belongs to the main thread: so
 that thread is to compute, as it can if there is but one device.
 """

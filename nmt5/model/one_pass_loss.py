@@ -134,8 +134,8 @@ def losses_and_grads(
 
 
 def _group(settings, head, d_head, hidden_ND, targets_N, weights_N, *, fresh):
-    is_dv, dtype = settings.layout == "DV", hidden_ND.dtype
-    (highest_N, total_N, target_N, sum_N, mixed_ND), store, maxima = _blocks_forward(
+    is_dv = settings.layout == "DV"
+    (highest_N, total_N, target_N, sum_N, mixed_ND), kept = _blocks_forward(
         settings, head, hidden_ND, targets_N
     )
     log_z_N = highest_N + jnp.log(total_N)
@@ -148,15 +148,7 @@ def _group(settings, head, d_head, hidden_ND, targets_N, weights_N, *, fresh):
         every_D = jnp.sum(head, axis=1 if is_dv else 0)
         d_hidden_ND -= (settings.low * weights_N)[:, None] * every_D[None, :]
     d_head = _blocks_backward(
-        settings,
-        d_head,
-        store,
-        maxima,
-        hidden_ND,
-        weights_N,
-        of_p_N,
-        log_z_N,
-        fresh=fresh,
+        settings, d_head, hidden_ND, weights_N, kept, of_p_N, log_z_N, fresh=fresh
     )
     drawn_ND = (-settings.scale * settings.peak * weights_N)[:, None] * hidden_ND.astype(
         jnp.float32
@@ -164,16 +156,16 @@ def _group(settings, head, d_head, hidden_ND, targets_N, weights_N, *, fresh):
     d_head = (
         d_head.at[:, targets_N].add(drawn_ND.T) if is_dv else d_head.at[targets_N].add(drawn_ND)
     )
-    d_hidden_ND = (settings.scale * d_hidden_ND).astype(dtype)
+    d_hidden_ND = (settings.scale * d_hidden_ND).astype(hidden_ND.dtype)
     return d_head, ((log_z_N, target_N, highest_N, sum_N), d_hidden_ND)
 
 
 def _blocks_forward(settings, head, hidden_ND, targets_N):
-    """Returns sums over the vocabulary, `e` of all blocks, and the maximum at each one's time."""
+    """Returns sums over the vocabulary, and `(start, e, maximum at that time)` of each block."""
     is_dv, dtype = settings.layout == "DV", hidden_ND.dtype
 
     def body(carry, start, size):
-        (highest_N, total_N, target_N, sum_N, mixed_ND), store = carry
+        highest_N, total_N, target_N, sum_N, mixed_ND = carry
         block = jax.lax.dynamic_slice_in_dim(head, start, size, axis=1 if is_dv else 0)
         block = block.astype(dtype)
         logits_NC = einsum_float32("nd,dc->nc" if is_dv else "nd,cd->nc", hidden_ND, block)
@@ -192,11 +184,10 @@ def _blocks_forward(settings, head, hidden_ND, targets_N):
         mixed_ND = mixed_ND * shrunk_N[:, None] + einsum_float32(
             "nc,dc->nd" if is_dv else "nc,cd->nd", e_NC, block
         )
-        store = jax.lax.dynamic_update_slice(store, e_NC, (0, start))
-        return ((higher_N, total_N, target_N, sum_N, mixed_ND), store), higher_N
+        return (higher_N, total_N, target_N, sum_N, mixed_ND), (start, e_NC, higher_N)
 
     zeros_N = jnp.zeros(targets_N.shape, jnp.float32)
-    sums = (
+    carry = (
         jnp.full_like(zeros_N, -jnp.inf),
         zeros_N,
         zeros_N,
@@ -204,32 +195,24 @@ def _blocks_forward(settings, head, hidden_ND, targets_N):
         jnp.zeros(hidden_ND.shape, jnp.float32),
     )
     vocab = head.shape[1 if is_dv else 0]
-    store = jnp.zeros((targets_N.size, vocab), dtype)
     blocks, rest = divmod(vocab, settings.block)
     starts = settings.block * jnp.arange(blocks, dtype=targets_N.dtype)
-    carry, maxima = jax.lax.scan(
-        lambda c, start: body(c, start, settings.block), (sums, store), starts
-    )
-    last = None
-    if rest:
-        carry, last = body(carry, vocab - rest, rest)
-    return *carry, (starts, maxima, last)
+    carry, kept = jax.lax.scan(lambda c, start: body(c, start, settings.block), carry, starts)
+    if not rest:
+        return carry, (kept, None)
+    carry, last = body(carry, vocab - rest, rest)
+    return carry, (kept, last)
 
 
-def _blocks_backward(
-    settings, d_head, store, maxima, hidden_ND, weights_N, of_p_N, log_z_N, *, fresh
-):
-    """Returns the gradient of the head, added to `d_head` unless that is fresh."""
+def _blocks_backward(settings, d_head, hidden_ND, weights_N, kept, of_p_N, log_z_N, *, fresh):
     is_dv, dtype = settings.layout == "DV", hidden_ND.dtype
-    num_tokens = hidden_ND.shape[0]
     hidden_DN = hidden_ND.T
     if target_platform() == "cpu":
         # Written down once: XLA's CPU products read a transposed operand slowly.
         hidden_DN = jax.lax.optimization_barrier(hidden_DN)
     drawn_D = settings.scale * settings.low * (weights_N @ hidden_ND.astype(jnp.float32))
 
-    def body(d_head, start, size, higher_N):
-        e_NC = jax.lax.dynamic_slice(store, (0, start), (num_tokens, size))
+    def body(d_head, start, e_NC, higher_N):
         factor_N = settings.scale * of_p_N * jnp.exp(higher_N - log_z_N)
         if is_dv:
             d_block = einsum_float32("dn,nc->dc", (hidden_DN * factor_N[None]).astype(dtype), e_NC)
@@ -238,18 +221,11 @@ def _blocks_backward(
             d_block = einsum_float32("nc,nd->cd", e_NC, scaled_ND)
         if settings.low:
             d_block -= drawn_D[:, None] if is_dv else drawn_D[None, :]
-        axis = 1 if is_dv else 0
+        axis, size = 1 if is_dv else 0, e_NC.shape[1]
         if not fresh:
             d_block += jax.lax.dynamic_slice_in_dim(d_head, start, size, axis=axis)
         return jax.lax.dynamic_update_slice_in_dim(d_head, d_block, start, axis=axis)
 
-    starts, of_blocks, of_last = maxima
-    d_head, _ = jax.lax.scan(
-        lambda d_head, block: (body(d_head, block[0], settings.block, block[1]), None),
-        d_head,
-        (starts, of_blocks),
-    )
-    if of_last is None:
-        return d_head
-    vocab, done = d_head.shape[1 if is_dv else 0], settings.block * starts.size
-    return body(d_head, done, vocab - done, of_last)
+    alike, last = kept
+    d_head, _ = jax.lax.scan(lambda d_head, block: (body(d_head, *block), None), d_head, alike)
+    return d_head if last is None else body(d_head, *last)

@@ -33,17 +33,18 @@ def metrics_of(step):
     one = jnp.ones(())
     sums = LossSums(loss=step * one, z_loss=0 * one, correct=one, weight=one, objective=one)
     scalars = dict.fromkeys(("loss", "grad_norm", "learning_rate"), one)
-    return {
+    metrics = {
         "objectives": {"objective": sums},
         "encoder_tokens": {"objective": 9 * one},
         "skipped": jnp.zeros((), jnp.int32),
-    } | scalars
+    }
+    return jax.block_until_ready(metrics | scalars)
 
 
 @pytest.fixture
 def clock(monkeypatch):
     now = SimpleNamespace(seconds=1_000.0)
-    monkeypatch.setattr(recorder_module.time, "monotonic", lambda: now.seconds)
+    monkeypatch.setattr(recorder_module, "time", SimpleNamespace(monotonic=lambda: now.seconds))
     return now
 
 
