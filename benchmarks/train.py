@@ -11,8 +11,8 @@
     gpu                       whole steps in bfloat16 against 989 TFLOP/s; one H200
 
 The peer is a Python that has torch and transformers (this one, if it has); without one its rows say
-"not measured". Every measurement is a process of its own; figures are medians. Model operations are
-those of `nmt5.training.flops`. Exits with 1 below a bar.
+"not measured". Every measurement is a process of its own, ours and the peer's by turns; figures are
+medians. Model operations are those of `nmt5.training.flops`. Exits with 1 below a bar.
 """
 
 import argparse
@@ -36,6 +36,7 @@ sys.path.insert(0, str(ROOT))
 from nmt5.core.allocator import with_huge_pages  # noqa: E402
 
 ROWS, INPUTS, TARGETS = 8, 128, 64
+ROUNDS = 3
 LOSS_TOKENS, VOCABULARY = 8_192, 250_112
 # Ratio of tokens/s, ratio of peak memory (None: not a bar).
 STEP_BARS = {250_112: (1.8, 1.0), 32_128: (1.3, None)}
@@ -254,15 +255,43 @@ def _json_of(command: list[str], environment: dict, *, what: str) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def peer_step(python: str, vocab: int, steps: int) -> dict:
-    """Returns the faster of the peer's two Adafactors."""
-    found = []
-    for name in ("torch", "transformers"):
-        command = [python, "-c", PEER, *map(str, (vocab, ROWS, INPUTS, TARGETS, steps)), name]
-        figures = _json_of(command, dict(os.environ), what=f"the peer with {name}'s Adafactor")
-        figures["what"] += f", {name}'s Adafactor"
-        found.append(figures)
-    return min(found, key=lambda figures: statistics.median(figures["seconds"]))
+def steps_in_turn(vocab: int, *, peer_python: str | None, steps: int) -> dict[str, dict]:
+    """Returns ours and the faster of the peer's two Adafactors, all measured in turn.
+
+    A machine that others share runs faster in one minute than in the next, so whoever is measured
+    once may have had the better minute.
+
+    Args:
+      vocab: words.
+      peer_python: None measures ours alone.
+      steps: timed steps of each process.
+
+    Returns:
+      `{"ours": figures, "peer": figures}`: `seconds` of every step of all rounds, and the largest
+      `gib`.
+    """
+    runs = {"ours": lambda: in_process("step", vocab, steps)}
+    for name in ("torch", "transformers") if peer_python else ():
+        command = [peer_python, "-c", PEER, *map(str, (vocab, ROWS, INPUTS, TARGETS, steps)), name]
+        what = f"the peer with {name}'s Adafactor"
+        runs[name] = functools.partial(_json_of, command, dict(os.environ), what=what)
+    rounds = [{name: run() for name, run in runs.items()} for _ in range(ROUNDS)]
+    for one in rounds:
+        medians = (f"{name} {statistics.median(part['seconds']):.2f}" for name, part in one.items())
+        print("      medians of one round, s/step: " + ", ".join(medians))
+    found = {
+        name: rounds[0][name]
+        | {
+            "seconds": [second for one in rounds for second in one[name]["seconds"]],
+            "gib": max(one[name]["gib"] for one in rounds),
+        }
+        for name in runs
+    }
+    ours = found.pop("ours")
+    if not found:
+        return {"ours": ours}
+    name = min(found, key=lambda name: statistics.median(found[name]["seconds"]))
+    return {"ours": ours, "peer": found[name] | {"adafactor": name}}
 
 
 @dataclasses.dataclass
@@ -286,18 +315,18 @@ class Bars:
 
 def step_row(bars: Bars, vocab: int, *, peer_python: str | None, steps: int) -> None:
     """Compares whole steps."""
-    ours = in_process("step", vocab, steps)
+    found = steps_in_turn(vocab, peer_python=peer_python, steps=steps)
+    ours, peer = found["ours"], found.get("peer")
     second, tokens = statistics.median(ours["seconds"]), ROWS * (INPUTS + TARGETS)
     print(f"      ours: {second:.2f} s/step, {tokens / second:.0f} tokens/s, {ours['gib']:.2f} GiB")
     least, most = STEP_BARS[vocab]
     row = f"vocabulary {vocab:,}, tokens/s, ours / Hugging Face"
-    if peer_python is None:
+    if peer is None:
         bars.skip(row, "no Python with torch and transformers; give --peer_python")
         return
-    peer = peer_step(peer_python, vocab, steps)
     theirs = statistics.median(peer["seconds"])
-    print(f"      {peer['what']}, {peer['threads']} threads: {theirs:.2f} s/step, "
-          f"{tokens / theirs:.0f} tokens/s, {peer['gib']:.2f} GiB")  # fmt: skip
+    print(f"      {peer['what']}, {peer['adafactor']}'s Adafactor, {peer['threads']} threads: "
+          f"{theirs:.2f} s/step, {tokens / theirs:.0f} tokens/s, {peer['gib']:.2f} GiB")  # fmt: skip
     bars.check(row, theirs / second, least)
     if most is not None:
         memory = ours["gib"] / peer["gib"]
