@@ -325,8 +325,8 @@ def step_row(bars: Bars, vocab: int, *, peer_python: str | None, steps: int) -> 
         bars.skip(row, "no Python with torch and transformers; give --peer_python")
         return
     theirs = statistics.median(peer["seconds"])
-    print(f"      {peer['what']}, {peer['adafactor']}'s Adafactor, {peer['threads']} threads: "
-          f"{theirs:.2f} s/step, {tokens / theirs:.0f} tokens/s, {peer['gib']:.2f} GiB")  # fmt: skip
+    print(f"      {peer['what']}, {peer['adafactor']}'s Adafactor, {peer['threads']} threads:")
+    print(f"      {theirs:.2f} s/step, {tokens / theirs:.0f} tokens/s, {peer['gib']:.2f} GiB")
     bars.check(row, theirs / second, least)
     if most is not None:
         memory = ours["gib"] / peer["gib"]

@@ -16,7 +16,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 import numpy as np
 
 from nmt5.core import axes
@@ -39,7 +39,7 @@ class SomeRows:
     rows_UD: Float[Array, "U D"]
 
     def added_to(
-        self, table_VD: Float[Array, "V D"], *, wanted: jax.Array | bool
+        self, table_VD: Float[Array, "V D"], *, wanted: Bool[Array, ""]
     ) -> Float[Array, "V D"]:
         """Returns the table with these values added where `wanted`; other rows are not touched."""
         old_UD = table_VD.at[self.ids_U].get(mode="fill", fill_value=0.0)
@@ -84,8 +84,8 @@ def scaled_update(
     min_size: int,
     clipping_threshold: float | None,
     min_parameter_scale: float | None,
-) -> tuple[Float[Array, "..."] | SomeRows, Slots]:
-    """Returns what is to be added to a parameter, and its new slots.
+) -> tuple[Float[Array, "..."] | SomeRows, Slots, Float[Array, ""]]:
+    """Returns what is to be added to a parameter, its new slots, and the sum of the squared g.
 
     Args:
       grad: its gradient; `SomeRows` only of a parameter with factored moments.
@@ -100,19 +100,24 @@ def scaled_update(
     """
     found = factored_axes(param.shape, min_size=min_size)
     if found is None:
-        v = decay * slots.v + (1.0 - decay) * (jnp.square(grad) + epsilon)
+        squares = jnp.square(grad)
+        total = jnp.sum(squares)
+        v = decay * slots.v + (1.0 - decay) * (squares + epsilon)
         new, direction = dataclasses.replace(slots, v=v), grad * jax.lax.rsqrt(v)
     else:
         second, largest = found
 
-        def moved(old, grad, axis):
-            mean = _sum_of_squares(grad, axis, param.shape) / param.shape[axis] + epsilon
-            return decay * old + (1.0 - decay) * mean
+        def moved(old, sums, axis):
+            return decay * old + (1.0 - decay) * (sums / param.shape[axis] + epsilon)
 
-        # One pass after the other: XLA would write down the squares that all begin with.
-        v_row = moved(slots.v_row, jax.lax.optimization_barrier(grad), largest)
+        # One pass after the other, and no sum of sums becomes one of all: XLA would write down the
+        # squares that passes have in common.
+        row_sums = _sum_of_squares(jax.lax.optimization_barrier(grad), largest, param.shape)
+        row_sums = jax.lax.optimization_barrier(row_sums)
+        total = jnp.sum(row_sums)
+        v_row = moved(slots.v_row, row_sums, largest)
         again, v_row = jax.lax.optimization_barrier((grad, v_row))
-        v_col = moved(slots.v_col, again, second)
+        v_col = moved(slots.v_col, _sum_of_squares(again, second, param.shape), second)
         new = dataclasses.replace(slots, v_row=v_row, v_col=v_col)
         without_largest = second - 1 if second > largest else second
         mean = jnp.mean(v_row, axis=without_largest, keepdims=True)
@@ -128,8 +133,8 @@ def scaled_update(
     if min_parameter_scale is not None:
         factor *= jnp.maximum(_rms(param, param.size), min_parameter_scale)
     if isinstance(direction, SomeRows):
-        return dataclasses.replace(direction, rows_UD=factor * direction.rows_UD), new
-    return factor * direction, new
+        return dataclasses.replace(direction, rows_UD=factor * direction.rows_UD), new, total
+    return factor * direction, new, total
 
 
 def parameters_are_whole() -> bool:

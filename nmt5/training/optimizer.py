@@ -22,7 +22,7 @@ import dataclasses
 import functools
 import math
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -141,6 +141,22 @@ def init_optimizer(params: Params, *, config: OptimizerConfig) -> dict[str, Any]
     }
 
 
+class Update(NamedTuple):
+    """What `update_params` returns.
+
+    Attributes:
+      params: the new parameters.
+      state: the optimizer's new state.
+      grad_norm: norm of all gradients together, float32; the second moments begin with its sums.
+      is_made: bool scalar; False if loss or norm was not finite, and nothing was changed.
+    """
+
+    params: Params
+    state: dict[str, Any]
+    grad_norm: jax.Array
+    is_made: jax.Array
+
+
 def update_params(
     grads: Params,
     state: Mapping[str, Any],
@@ -148,9 +164,9 @@ def update_params(
     *,
     step: jax.Array,
     config: Any,
-    wanted: jax.Array | None = None,
+    loss: jax.Array | None = None,
     layers_together: bool = False,
-) -> tuple[Params, dict[str, Any]]:
+) -> Update:
     """Makes one update.
 
     Args:
@@ -159,7 +175,8 @@ def update_params(
       params: float32 parameters.
       step: the run's step, for the learning rate.
       config: the `OptimizerConfig`.
-      wanted: bool scalar on the device; False leaves parameters and state as they are.
+      loss: of these gradients. If it or their norm is not finite, parameters and state stay as they
+        are; None makes the update in any case.
       layers_together: works on what differs in the layer's number alone as one array. The numbers
         are the same, but the program does not grow with the layers: updating mT5-XXL's 552 arrays
         one by one took five sixths of the operations in its step's program.
@@ -167,23 +184,31 @@ def update_params(
     Where devices hold whole parameters, small ones of one shape are worked on as one array too.
 
     Returns:
-      The new parameters and the new state.
+      What the step goes on with.
     """
     groups = _groups(params, layers_together=layers_together)
     stored = {
         name: tree if name == "count" else _together(tree, groups) for name, tree in state.items()
     }
     held, grads = _together(params, groups), _together(grads, groups)
-    updates, new_state = _updates(
+    updates, new_state, norm = _updates(
         grads, stored, held, groups=groups, rate=config.rate(step), config=config
     )
-    if wanted is not None:
+    is_made = jnp.bool_(True)
+    if loss is not None:
+        is_made = jnp.isfinite(loss) & jnp.isfinite(norm)
         # A choice of each entry: `lax.cond` copied all parameters first (1.2 GB for mT5-small).
-        new_state = jax.tree.map(lambda new, old: jnp.where(wanted, new, old), new_state, stored)
-    new_params = {name: _added(param, updates[name], wanted) for name, param in held.items()}
-    return _apart(new_params, groups), {
+        new_state = jax.tree.map(lambda new, old: jnp.where(is_made, new, old), new_state, stored)
+    new_params = {name: _added(param, updates[name], is_made) for name, param in held.items()}
+    new_state = {
         name: part if name == "count" else _apart(part, groups) for name, part in new_state.items()
     }
+    return Update(
+        params=_apart(new_params, groups),
+        state=new_state,
+        grad_norm=norm,
+        is_made=is_made,
+    )
 
 
 def moves_rows_alone(shape: tuple[int, ...], *, config: OptimizerConfig) -> bool:
@@ -196,11 +221,10 @@ def moves_rows_alone(shape: tuple[int, ...], *, config: OptimizerConfig) -> bool
     return len(shape) == 2 and is_factored and not is_small and config.beta1 is None
 
 
-def _added(param, update, wanted):
+def _added(param, update, is_made):
     if isinstance(update, SomeRows):
-        return update.added_to(param, wanted=True if wanted is None else wanted)
-    new = param + update
-    return new if wanted is None else jnp.where(wanted, new, param)
+        return update.added_to(param, wanted=is_made)
+    return jnp.where(is_made, param + update, param)
 
 
 def _updates(grads, stored, params, *, groups, rate, config):
@@ -220,11 +244,12 @@ def _updates(grads, stored, params, *, groups, rate, config):
             config.min_parameter_scale if config.multiply_by_parameter_scale else None
         ),
     )
-    updates, slots = {}, {}
+    updates, slots, totals = {}, {}, []
     for name, param in params.items():
         own = [state[slot][name] for slot in _SLOTS]
         move = one if len(groups[name]) == 1 else jax.vmap(one)
-        updates[name], slots[name] = move(grads[name], Slots(*own), param)
+        updates[name], slots[name], total = move(grads[name], Slots(*own), param)
+        totals.append(jnp.sum(total))
     new_state = {"count": optax.safe_increment(count)} | {
         slot: {name: getattr(new, slot) for name, new in slots.items()} for slot in _SLOTS
     }
@@ -236,7 +261,7 @@ def _updates(grads, stored, params, *, groups, rate, config):
         updates = jax.tree.map(jnp.negative, new_state["m"])
     if config.statistics_dtype != "float32":
         new_state = _rounded(new_state)
-    return updates, new_state
+    return updates, new_state, jnp.sqrt(sum(totals))
 
 
 def _groups(params: Params, *, layers_together: bool) -> dict[str, list[str]]:

@@ -14,7 +14,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
-import optax
 
 from nmt5.core import features
 from nmt5.core.errors import ConfigError
@@ -272,25 +271,23 @@ def train_step(
         params = own_words.rows_of(params, words_U)
     (loss, sums), grads = loss_and_grads(params, seen, config=config, dropout_key=key)
     with jax.named_scope(OPTIMIZER):
-        grad_norm = optax.tree.norm(grads)
         if words_U is not None:
             grads = own_words.as_rows(grads, words_U)
-        is_finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
-        params, optimizer = update_params(
+        update = update_params(
             grads,
             state.optimizer,
             state.params,
             step=state.step,
             config=config.optimizer,
-            wanted=is_finite,
+            loss=loss,
             layers_together=config.model.scan_layers,
         )
-    skipped = 1 - is_finite.astype(jnp.int32)
+    skipped = 1 - update.is_made.astype(jnp.int32)
     new_state = TrainState(
         step=state.step + 1,
         skipped_steps=state.skipped_steps + skipped,
-        params=params,
-        optimizer=optimizer,
+        params=update.params,
+        optimizer=update.state,
     )
     metrics = {
         "objectives": sums,
@@ -298,7 +295,7 @@ def train_step(
             name: jnp.sum(group[features.ENCODER_INPUT_TOKENS] > 0) for name, group in batch.items()
         },
         "loss": loss,
-        "grad_norm": grad_norm,
+        "grad_norm": update.grad_norm,
         "learning_rate": config.optimizer.rate(state.step),
         "skipped": skipped,
     }

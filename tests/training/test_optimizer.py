@@ -53,7 +53,11 @@ def test_equals_the_rule_in_numpy(beta1):
     state = init_optimizer(params, config=config)
     for step in range(5):
         grads = _values(step + 1, scale=10.0**-step)
-        params, state = update_params(grads, state, params, step=jnp.int32(step), config=config)
+        update = update_params(grads, state, params, step=jnp.int32(step), config=config)
+        params, state = update.params, update.state
+        squares = sum(float(np.sum(np.square(np.float64(grad)))) for grad in grads.values())
+        assert float(update.grad_norm) == pytest.approx(squares**0.5, rel=1e-6)
+        assert bool(update.is_made)
         for name in SHAPES:
             expected[name] = _numpy_update(
                 grads[name],
@@ -81,7 +85,7 @@ def test_equals_optax_adafactor():
     reference_state = reference.init(theirs)
     for step in range(4):
         grads = _values(step + 1)
-        ours, state = update_params(grads, state, ours, step=jnp.int32(step), config=config)
+        ours, state, *_ = update_params(grads, state, ours, step=jnp.int32(step), config=config)
         updates, reference_state = reference.update(grads, reference_state, theirs)
         theirs = optax.apply_updates(theirs, updates)
     for name in SHAPES:
@@ -94,7 +98,7 @@ def test_rate_follows_the_step_and_its_offset_not_the_count():
     assert float(OptimizerConfig().rate(0)) == pytest.approx(1e-2)
     params = {"scale": np.ones(4, np.float32)}
     state = init_optimizer(params, config=config)
-    after, _ = update_params(
+    after, *_ = update_params(
         {"scale": np.ones(4, np.float32)}, state, params, step=jnp.int32(0), config=config
     )
     np.testing.assert_allclose(after["scale"], 1 - 1e-3, rtol=1e-6)
@@ -110,8 +114,30 @@ def test_absolute_rate_and_no_clipping():
     params = {"scale": np.full(4, 3.0, np.float32)}
     state = init_optimizer(params, config=config)
     grads = {"scale": np.array([1, -1, 2, 4], np.float32)}
-    after, _ = update_params(grads, state, params, step=jnp.int32(9), config=config)
+    after, *_ = update_params(grads, state, params, step=jnp.int32(9), config=config)
     np.testing.assert_allclose(after["scale"], [2.5, 3.5, 2.5, 2.5], rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", [1.0, np.inf, np.nan])
+@pytest.mark.parametrize("entry", [1.0, np.inf, np.nan, 1e30])  # the square of 1e30 is infinite
+@pytest.mark.parametrize("where", ["wide", "scale"])
+def test_numbers_that_are_not_finite_change_nothing(loss, entry, where):
+    params, grads = _values(0), _values(1)
+    grads[where].reshape(-1)[7] = entry
+    config = OptimizerConfig()
+    state = init_optimizer(params, config=config)
+    update = update_params(
+        grads, state, params, step=jnp.int32(0), config=config, loss=jnp.float32(loss)
+    )
+    is_good = entry == 1.0 and loss == 1.0
+    assert bool(update.is_made) == is_good
+    assert bool(jnp.isfinite(update.grad_norm)) == (entry == 1.0)
+    kept = jax.tree.map(
+        lambda new, old: bool((new == old).all()),
+        (update.params, update.state),
+        (params, state),
+    )
+    assert all(jax.tree.leaves(kept)) != is_good
 
 
 def test_slots_lie_beside_their_parameters():
@@ -164,7 +190,7 @@ def test_layers_together_get_what_each_gets_alone(settings, wanted):
 
     params, grads = values(0.1), values(1.0)
     update = functools.partial(
-        update_params, step=jnp.int32(0), config=config, wanted=jnp.bool_(wanted)
+        update_params, step=jnp.int32(0), config=config, loss=jnp.float32(1.0 if wanted else np.inf)
     )
     alone = together = (params, init_optimizer(params, config=config))
     for _ in range(2):

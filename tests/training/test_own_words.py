@@ -129,7 +129,7 @@ def test_some_rows_move_as_in_a_whole_gradient(shape, wanted):
         update_params,
         step=jnp.int32(0),
         config=config,
-        wanted=None if wanted is None else jnp.bool_(wanted),
+        loss=None if wanted is None else jnp.float32(1.0 if wanted else np.nan),
     )
     state = init_optimizer(params, config=config)
     found = expected = (params, state)
