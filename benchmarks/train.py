@@ -76,9 +76,10 @@ for _ in range(steps + 1):
     loss.item()
     seconds.append(time.perf_counter() - began)
 print(json.dumps({
-    "seconds": seconds[1:], "threads": torch.get_num_threads(),
+    "seconds": seconds[1:],
     "gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-    "what": f"transformers {transformers.__version__}, torch {torch.__version__}"}))
+    "what": f"({torch.get_num_threads()} threads, transformers {transformers.__version__}, "
+            f"torch {torch.__version__})"}))
 """
 
 
@@ -256,7 +257,7 @@ def _json_of(command: list[str], environment: dict, *, what: str) -> dict:
 
 
 def steps_in_turn(vocab: int, *, peer_python: str | None, steps: int) -> dict[str, dict]:
-    """Returns ours and the faster of the peer's two Adafactors, all measured in turn.
+    """Measures whole steps of ours and of the peer with either of its Adafactors, in turn.
 
     A machine that others share runs faster in one minute than in the next, so whoever is measured
     once may have had the better minute.
@@ -267,8 +268,8 @@ def steps_in_turn(vocab: int, *, peer_python: str | None, steps: int) -> dict[st
       steps: timed steps of each process.
 
     Returns:
-      `{"ours": figures, "peer": figures}`: `seconds` of every step of all rounds, and the largest
-      `gib`.
+      Figures of "ours", and of the peer with the Adafactor of "torch" and of "transformers":
+      `seconds` of all steps of all rounds, the largest `gib`, and what else a process said.
     """
     runs = {"ours": lambda: in_process("step", vocab, steps)}
     for name in ("torch", "transformers") if peer_python else ():
@@ -279,7 +280,7 @@ def steps_in_turn(vocab: int, *, peer_python: str | None, steps: int) -> dict[st
     for one in rounds:
         medians = (f"{name} {statistics.median(part['seconds']):.2f}" for name, part in one.items())
         print("      medians of one round, s/step: " + ", ".join(medians))
-    found = {
+    return {
         name: rounds[0][name]
         | {
             "seconds": [second for one in rounds for second in one[name]["seconds"]],
@@ -287,11 +288,6 @@ def steps_in_turn(vocab: int, *, peer_python: str | None, steps: int) -> dict[st
         }
         for name in runs
     }
-    ours = found.pop("ours")
-    if not found:
-        return {"ours": ours}
-    name = min(found, key=lambda name: statistics.median(found[name]["seconds"]))
-    return {"ours": ours, "peer": found[name] | {"adafactor": name}}
 
 
 @dataclasses.dataclass
@@ -316,20 +312,21 @@ class Bars:
 def step_row(bars: Bars, vocab: int, *, peer_python: str | None, steps: int) -> None:
     """Compares whole steps."""
     found = steps_in_turn(vocab, peer_python=peer_python, steps=steps)
-    ours, peer = found["ours"], found.get("peer")
-    second, tokens = statistics.median(ours["seconds"]), ROWS * (INPUTS + TARGETS)
-    print(f"      ours: {second:.2f} s/step, {tokens / second:.0f} tokens/s, {ours['gib']:.2f} GiB")
+    medians = {name: statistics.median(figures["seconds"]) for name, figures in found.items()}
+    for name, figures in found.items():
+        rate = ROWS * (INPUTS + TARGETS) / medians[name]
+        print(f"      {name}: {medians[name]:.2f} s/step, {rate:.0f} tokens/s, "
+              f"{figures['gib']:.2f} GiB {figures.get('what', '')}")  # fmt: skip
+    ours, second = found.pop("ours"), medians.pop("ours")
     least, most = STEP_BARS[vocab]
     row = f"vocabulary {vocab:,}, tokens/s, ours / Hugging Face"
-    if peer is None:
+    if not found:
         bars.skip(row, "no Python with torch and transformers; give --peer_python")
         return
-    theirs = statistics.median(peer["seconds"])
-    print(f"      {peer['what']}, {peer['adafactor']}'s Adafactor, {peer['threads']} threads:")
-    print(f"      {theirs:.2f} s/step, {tokens / theirs:.0f} tokens/s, {peer['gib']:.2f} GiB")
-    bars.check(row, theirs / second, least)
+    faster = min(medians, key=medians.get)
+    bars.check(row, medians[faster] / second, least)
     if most is not None:
-        memory = ours["gib"] / peer["gib"]
+        memory = ours["gib"] / found[faster]["gib"]
         bars.check(f"vocabulary {vocab:,}, peak memory, ours / theirs", memory, most, at_most=True)
 
 
