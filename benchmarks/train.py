@@ -4,6 +4,8 @@
 
     step_250112, step_32128   whole steps of mT5-small's dimensions, 8 x 128/64, float32, Adafactor,
                               dropout 0, all tokens real; tokens/s and peak memory, ours / torch's
+    kept                      pages of memory that a step has the kernel make, with and without
+                              `nmt5.core.allocator.keep_freed_memory`
     loss                      memory of the loss at 8,192 target tokens, from XLA's own account
     stacks                    forward and backward of the two stacks alone, against the measured
                               matrix product
@@ -16,6 +18,7 @@ medians. Model operations are those of `nmt5.training.flops`. Exits with 1 below
 """
 
 import argparse
+from collections.abc import Callable
 import contextlib
 import dataclasses
 import functools
@@ -44,6 +47,7 @@ STACK_BARS = {(4, 512, 512): 0.6, (8, 128, 64): 0.45}
 GPU_BARS = {"mt5_small": 0.35, "mt5_base": 0.42, "mt5_large": 0.50, "mt5_xl": 0.55}
 GPU_ROWS = {"mt5_small": 256, "mt5_base": 128, "mt5_large": 64, "mt5_xl": 32}
 COLD_BAR, WARM_BAR = 10.0, 5.0
+KEPT_BAR = 0.1
 H200_PEAK = 989e12
 
 # Runs in an environment that need not have JAX or nmt5.
@@ -102,8 +106,20 @@ def random_batch(rows: int, inputs_length: int, targets_length: int, vocab: int)
     }
 
 
-def timed_steps(model, *, shape: tuple[int, int, int], steps: int) -> list[float]:
-    """Returns the seconds of whole train steps, compiled as `nmt5 train` compiles them."""
+def timed_steps(
+    model, *, shape: tuple[int, int, int], steps: int, keeps_memory: bool = True
+) -> dict[str, list]:
+    """Returns `seconds` of whole train steps, compiled as `nmt5 train` compiles them.
+
+    Args:
+      model: the model's configuration.
+      shape: rows, inputs and targets of a batch.
+      steps: how many are timed, after a first one.
+      keeps_memory: False computes in XLA's own thread and gives a step's memory back after it.
+
+    Returns:
+      Beside `seconds`, the `pages` of memory that each step had the kernel make.
+    """
     import jax
 
     from nmt5.core.allocator import (
@@ -116,34 +132,38 @@ def timed_steps(model, *, shape: tuple[int, int, int], steps: int) -> list[float
     from nmt5.training.state import init_state
     from nmt5.training.step import LossConfig, StepConfig, train_step
 
-    compute_in_main_thread()  # as `nmt5 train` does
+    if keeps_memory:
+        compute_in_main_thread()  # as `nmt5 train` does
     config = StepConfig(model=model, optimizer=OptimizerConfig(), loss=LossConfig())
     state = init_state(init_params(model, seed=0), optimizer=config.optimizer)
     batch = jax.device_put({"objective": random_batch(*shape, model.vocab_size)})
     step = functools.partial(train_step, config=config)
     step = jax.jit(step, donate_argnums=0).lower(state, batch).compile()
     give_back_free_memory()
-    keep_freed_memory()
-    seconds = []
+    if keeps_memory:
+        keep_freed_memory()
+    seconds, pages = [], []
     for _ in range(steps + 1):
-        began = time.perf_counter()
+        began, had = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         state, metrics = step(state, batch)
         loss = float(metrics["loss"])
         seconds.append(time.perf_counter() - began)
+        pages.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - had)
         if len(seconds) == 1:
             give_back_free_memory()
     if loss != loss:
         raise SystemExit("the loss is not a number")
-    return seconds[1:]
+    return {"seconds": seconds[1:], "pages": pages[1:]}
 
 
-def child_step(vocab: int, steps: int) -> dict:
+def child_step(vocab: int, steps: int, keeps_memory: int = 1) -> dict:
     """Measures whole steps on CPU."""
     from nmt5.model.config import model_config
 
     model = model_config("mt5_small", vocab_size=vocab)
-    seconds = timed_steps(model, shape=(ROWS, INPUTS, TARGETS), steps=steps)
-    return {"seconds": seconds, "gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
+    shape, keeps = (ROWS, INPUTS, TARGETS), bool(keeps_memory)
+    found = timed_steps(model, shape=shape, steps=steps, keeps_memory=keeps)
+    return found | {"gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
 
 
 def child_loss() -> dict:
@@ -228,11 +248,11 @@ def child_gpu(size: str, inputs_length: int, targets_length: int, steps: int) ->
         return {"device": None}
     model = model_config(size, dtype="bfloat16", scan_layers=size in ("mt5_large", "mt5_xl"))
     rows = GPU_ROWS[size] * 512 // inputs_length
-    seconds = timed_steps(model, shape=(rows, inputs_length, targets_length), steps=steps)
+    found = timed_steps(model, shape=(rows, inputs_length, targets_length), steps=steps)
     one_row = forward_flops(model, inputs_length=inputs_length, targets_length=targets_length)
     return {
         "device": jax.devices()[0].device_kind,
-        "seconds": seconds,
+        "seconds": found["seconds"],
         "flops": 3 * rows * one_row,
     }
 
@@ -256,38 +276,29 @@ def _json_of(command: list[str], environment: dict, *, what: str) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def steps_in_turn(vocab: int, *, peer_python: str | None, steps: int) -> dict[str, dict]:
-    """Measures whole steps of ours and of the peer with either of its Adafactors, in turn.
+def in_turn(runs: dict[str, Callable[[], dict]]) -> dict[str, dict]:
+    """Makes each of several measurements of steps `ROUNDS` times, one after the other.
 
     A machine that others share runs faster in one minute than in the next, so whoever is measured
     once may have had the better minute.
 
     Args:
-      vocab: words.
-      peer_python: None measures ours alone.
-      steps: timed steps of each process.
+      runs: `{name: measurement}`; each gives lists with an entry for each step, and `gib`.
 
     Returns:
-      Figures of "ours", and of the peer with the Adafactor of "torch" and of "transformers":
-      `seconds` of all steps of all rounds, the largest `gib`, and what else a process said.
+      `{name: figures}`, lists of all rounds put together and the largest `gib`.
     """
-    runs = {"ours": lambda: in_process("step", vocab, steps)}
-    for name in ("torch", "transformers") if peer_python else ():
-        command = [peer_python, "-c", PEER, *map(str, (vocab, ROWS, INPUTS, TARGETS, steps)), name]
-        what = f"the peer with {name}'s Adafactor"
-        runs[name] = functools.partial(_json_of, command, dict(os.environ), what=what)
     rounds = [{name: run() for name, run in runs.items()} for _ in range(ROUNDS)]
     for one in rounds:
         medians = (f"{name} {statistics.median(part['seconds']):.2f}" for name, part in one.items())
         print("      medians of one round, s/step: " + ", ".join(medians))
-    return {
-        name: rounds[0][name]
-        | {
-            "seconds": [second for one in rounds for second in one[name]["seconds"]],
-            "gib": max(one[name]["gib"] for one in rounds),
-        }
-        for name in runs
-    }
+    found = {}
+    for name in runs:
+        parts = [one[name] for one in rounds]
+        lists = {key for key, value in parts[0].items() if isinstance(value, list)}
+        found[name] = parts[0] | {key: sum((part[key] for part in parts), []) for key in lists}
+        found[name]["gib"] = max(part["gib"] for part in parts)
+    return found
 
 
 @dataclasses.dataclass
@@ -310,8 +321,13 @@ class Bars:
 
 
 def step_row(bars: Bars, vocab: int, *, peer_python: str | None, steps: int) -> None:
-    """Compares whole steps."""
-    found = steps_in_turn(vocab, peer_python=peer_python, steps=steps)
+    """Compares whole steps with those of the peer, which has a choice of two Adafactors."""
+    runs = {"ours": functools.partial(in_process, "step", vocab, steps)}
+    for name in ("torch", "transformers") if peer_python else ():
+        command = [peer_python, "-c", PEER, *map(str, (vocab, ROWS, INPUTS, TARGETS, steps)), name]
+        what = f"the peer with {name}'s Adafactor"
+        runs[name] = functools.partial(_json_of, command, dict(os.environ), what=what)
+    found = in_turn(runs)
     medians = {name: statistics.median(figures["seconds"]) for name, figures in found.items()}
     for name, figures in found.items():
         rate = ROWS * (INPUTS + TARGETS) / medians[name]
@@ -328,6 +344,22 @@ def step_row(bars: Bars, vocab: int, *, peer_python: str | None, steps: int) -> 
     if most is not None:
         memory = ours["gib"] / found[faster]["gib"]
         bars.check(f"vocabulary {vocab:,}, peak memory, ours / theirs", memory, most, at_most=True)
+
+
+def kept_row(bars: Bars, *, steps: int) -> None:
+    """Checks that a step finds the memory of the one before."""
+    runs = {
+        name: functools.partial(in_process, "step", VOCABULARY, steps, keeps)
+        for name, keeps in (("kept", 1), ("given back", 0))
+    }
+    found = in_turn(runs)
+    for name, figures in found.items():
+        seconds, pages = figures["seconds"], statistics.median(figures["pages"])
+        print(f"      {name}: {statistics.median(seconds):.2f} s/step, slowest {max(seconds):.2f}, "
+              f"{pages:.0f} pages made in a step, {figures['gib']:.2f} GiB")  # fmt: skip
+    kept, given_back = (statistics.median(found[name]["pages"]) for name in runs)
+    row = "pages made in a step, memory kept / given back"
+    bars.check(row, kept / given_back, KEPT_BAR, at_most=True)
 
 
 def loss_row(bars: Bars) -> None:
@@ -434,7 +466,7 @@ def main() -> int:
     """Measures, prints, and returns 1 if a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peer_python", help="a Python that has torch and transformers")
-    parser.add_argument("--rows", default="step_250112,step_32128,loss,stacks,cold,gpu")
+    parser.add_argument("--rows", default="step_250112,step_32128,kept,loss,stacks,cold,gpu")
     parser.add_argument("--steps", type=int, default=5, help="timed steps of each measurement")
     parser.add_argument("--demo", type=Path, help="runs/demo of a finished `make demo`")
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
@@ -450,6 +482,7 @@ def main() -> int:
     rows = {
         "step_250112": lambda: step_row(bars, 250_112, peer_python=peer, steps=steps),
         "step_32128": lambda: step_row(bars, 32_128, peer_python=peer, steps=steps),
+        "kept": lambda: kept_row(bars, steps=2 * steps),
         "loss": lambda: loss_row(bars),
         "stacks": lambda: stack_rows(bars, steps=2 * steps),
         "cold": lambda: cold_rows(bars, demo=args.demo, repeats=3),
