@@ -110,8 +110,8 @@ def scaled_update(
         def moved(old, sums, axis):
             return decay * old + (1.0 - decay) * (sums / param.shape[axis] + epsilon)
 
-        # One pass after the other, and no sum of sums becomes one of all: XLA would write down the
-        # squares that passes have in common.
+        # Barriers keep the passes apart: XLA would write down the squares that they share. It would
+        # do so too after making one sum over all entries of `total`.
         row_sums = _sum_of_squares(jax.lax.optimization_barrier(grad), largest, param.shape)
         row_sums = jax.lax.optimization_barrier(row_sums)
         total = jnp.sum(row_sums)

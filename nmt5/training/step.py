@@ -278,8 +278,8 @@ def train_step(
             state.optimizer,
             state.params,
             step=state.step,
-            config=config.optimizer,
             loss=loss,
+            config=config.optimizer,
             layers_together=config.model.scan_layers,
         )
     skipped = 1 - update.is_made.astype(jnp.int32)

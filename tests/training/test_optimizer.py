@@ -19,6 +19,9 @@ from nmt5.training.optimizer import (
 SHAPES = {"wide": (130, 200), "tall": (260, 128), "thin": (4, 300), "scale": (150,)}
 
 
+_update = functools.partial(update_params, loss=jnp.float32(1.0))
+
+
 def _values(seed, scale=1.0):
     rng = np.random.default_rng(seed)
     return {n: (scale * rng.standard_normal(s)).astype(np.float32) for n, s in SHAPES.items()}
@@ -53,7 +56,7 @@ def test_equals_the_rule_in_numpy(beta1):
     state = init_optimizer(params, config=config)
     for step in range(5):
         grads = _values(step + 1, scale=10.0**-step)
-        update = update_params(grads, state, params, step=jnp.int32(step), config=config)
+        update = _update(grads, state, params, step=jnp.int32(step), config=config)
         params, state = update.params, update.state
         squares = sum(float(np.sum(np.square(np.float64(grad)))) for grad in grads.values())
         assert float(update.grad_norm) == pytest.approx(squares**0.5, rel=1e-6)
@@ -85,7 +88,7 @@ def test_equals_optax_adafactor():
     reference_state = reference.init(theirs)
     for step in range(4):
         grads = _values(step + 1)
-        ours, state, *_ = update_params(grads, state, ours, step=jnp.int32(step), config=config)
+        ours, state, *_ = _update(grads, state, ours, step=jnp.int32(step), config=config)
         updates, reference_state = reference.update(grads, reference_state, theirs)
         theirs = optax.apply_updates(theirs, updates)
     for name in SHAPES:
@@ -98,7 +101,7 @@ def test_rate_follows_the_step_and_its_offset_not_the_count():
     assert float(OptimizerConfig().rate(0)) == pytest.approx(1e-2)
     params = {"scale": np.ones(4, np.float32)}
     state = init_optimizer(params, config=config)
-    after, *_ = update_params(
+    after, *_ = _update(
         {"scale": np.ones(4, np.float32)}, state, params, step=jnp.int32(0), config=config
     )
     np.testing.assert_allclose(after["scale"], 1 - 1e-3, rtol=1e-6)
@@ -114,7 +117,7 @@ def test_absolute_rate_and_no_clipping():
     params = {"scale": np.full(4, 3.0, np.float32)}
     state = init_optimizer(params, config=config)
     grads = {"scale": np.array([1, -1, 2, 4], np.float32)}
-    after, *_ = update_params(grads, state, params, step=jnp.int32(9), config=config)
+    after, *_ = _update(grads, state, params, step=jnp.int32(9), config=config)
     np.testing.assert_allclose(after["scale"], [2.5, 3.5, 2.5, 2.5], rtol=1e-6)
 
 
@@ -127,7 +130,7 @@ def test_numbers_that_are_not_finite_change_nothing(loss, entry, where):
     config = OptimizerConfig()
     state = init_optimizer(params, config=config)
     update = update_params(
-        grads, state, params, step=jnp.int32(0), config=config, loss=jnp.float32(loss)
+        grads, state, params, step=jnp.int32(0), loss=jnp.float32(loss), config=config
     )
     is_good = entry == 1.0 and loss == 1.0
     assert bool(update.is_made) == is_good
@@ -176,7 +179,8 @@ def test_layers_together_get_what_each_gets_alone(settings, wanted):
     """Twelve layers, so that their order as text (0, 1, 10, 11, 2 ...) would be seen."""
     config = OptimizerConfig(schedule="constant", learning_rate=0.1, **settings)
     rng = np.random.default_rng(0)
-    shapes = {"kernel": (130, 140), "scale": (130,)}
+    # A kernel that is not small, so that it is updated alone where layers are not together.
+    shapes = {"kernel": (250, 270), "scale": (250,)}
 
     def values(scale):
         layers = {
@@ -186,7 +190,7 @@ def test_layers_together_get_what_each_gets_alone(settings, wanted):
             }
             for i in range(12)
         }
-        return {"encoder": layers | {"norm": {"scale": np.ones(130, np.float32)}}}
+        return {"encoder": layers | {"norm": {"scale": np.ones(250, np.float32)}}}
 
     params, grads = values(0.1), values(1.0)
     update = functools.partial(
@@ -198,7 +202,7 @@ def test_layers_together_get_what_each_gets_alone(settings, wanted):
         together = update(grads, together[1], together[0], layers_together=True)
     assert jax.tree.structure(alone) == jax.tree.structure(together)
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9), alone, together
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=3e-8), alone, together
     )
     moved = np.abs(
         together[0]["encoder"]["layers_10"]["kernel"] - params["encoder"]["layers_10"]["kernel"]

@@ -57,7 +57,7 @@ def test_optimizer_with_half_the_statistics():
     assert {leaf.dtype for leaf in jax.tree.leaves(half_state)} == _DTYPES
     whole, other = params, params
     updates = [
-        jax.jit(lambda g, s, p, i, c=c: update_params(g, s, p, step=i, config=c))
+        jax.jit(lambda g, s, p, i, c=c: update_params(g, s, p, step=i, loss=p["b"][0], config=c))
         for c in (_CONFIG, half)
     ]
     for step in range(30):
