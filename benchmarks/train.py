@@ -484,6 +484,10 @@ def main() -> int:
         }  # fmt: skip
         print(json.dumps(children[kind](*(int(v) if v.isdigit() else v for v in values))))
         return 0
+    if args.steps < 1:
+        parser.error(f"--steps is {args.steps}, expected 1 or more")
+    if args.peer_python and shutil.which(args.peer_python) is None:
+        parser.error(f"--peer_python: no program {args.peer_python}")
     bars, peer, steps = Bars(), find_peer(args.peer_python), args.steps
     rows = {
         "step_250112": lambda: step_row(bars, 250_112, peer_python=peer, steps=steps),
@@ -494,7 +498,10 @@ def main() -> int:
         "cold": lambda: cold_rows(bars, demo=args.demo, repeats=3),
         "gpu": lambda: gpu_rows(bars, steps=2 * steps),
     }
-    for name in args.rows.split(","):
+    names = args.rows.split(",")
+    if unknown := sorted(set(names) - set(rows)):
+        parser.error(f"--rows: no row {', '.join(unknown)}; there are {', '.join(rows)}")
+    for name in names:
         rows[name]()
     return int(bars.failed > 0)
 
